@@ -1,0 +1,1 @@
+"""What training and service both speak: schema, encoding, tasks, fusion and the bundle that carries them."""

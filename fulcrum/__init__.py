@@ -1,0 +1,1 @@
+"""The fulcrum command: one door to both halves of the house."""

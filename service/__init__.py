@@ -1,0 +1,1 @@
+"""The ranking service: candidates in, ranking out. Never imports torch, onnx or training."""

@@ -1,0 +1,1 @@
+"""Offline: raw logs to a published bundle. Never imports service."""

@@ -1,0 +1,1 @@
+"""HTTP only: bodies in, bodies out, errors to statuses."""

@@ -1,0 +1,1 @@
+"""The use case: no HTTP, no ONNX Runtime, no store."""

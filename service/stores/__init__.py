@@ -1,0 +1,1 @@
+"""Adapters for what outlives a request, named after their technology."""

@@ -1,0 +1,1 @@
+"""Multi-task rankers, one paper a file."""

@@ -1,0 +1,70 @@
+"""The manifest: all that the service knows of a model, in one frozen document."""
+
+from typing import Any, Literal, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from contract.features import FeatureSchema, Frozen
+from contract.fusion import FusionProfile
+from contract.tasks import Head, Task
+
+__all__ = ["Manifest", "Provenance", "TensorSpec"]
+
+
+class TensorSpec(Frozen):
+    """Name, dtype and shape of a graph input or output; symbolic sizes are words, ``R`` and ``N``."""
+
+    name: str
+    dtype: Literal["int64", "float32"]
+    shape: tuple[int | str, ...]
+
+
+class Provenance(Frozen):
+    """Where a bundle comes from, so that it can be made again."""
+
+    created_at: AwareDatetime
+    commit: str
+    config: dict[str, Any]
+    data_fingerprint: str
+    seed: int
+    libraries: dict[str, str]
+
+
+class Manifest(Frozen):
+    """The contract between training and service.
+
+    Args:
+        inputs: Graph inputs, each side packed into an id and a dense array, and ``request_index``.
+        heads: Named outputs with units; what fusion formulas may read.
+        fusion: The profile to serve with until an operator writes another.
+        files: sha256 (hex) of every other file of the bundle.
+        metrics: Offline metrics, the headline ones of ``report.json``.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    architecture: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    features: FeatureSchema
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    heads: tuple[Head, ...] = Field(min_length=1)
+    fusion: FusionProfile
+    files: dict[str, str]
+    provenance: Provenance
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _heads_have_outputs(self) -> Self:
+        lost = {head.output for head in self.heads} - {output.name for output in self.outputs}
+        if lost:
+            msg = f"heads name graph outputs that do not exist: {sorted(lost)}"
+            raise ValueError(msg)
+        return self
+
+    def formula_variables(self) -> dict[str, str]:
+        """Name what a fusion formula may read besides its weights, and what each is."""
+        numbers = {
+            field.name: f"{field.side} field" for field in self.features.fields if field.kind == "numeric"
+        }
+        return numbers | {head.name: f"head ({head.unit})" for head in self.heads}

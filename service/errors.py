@@ -1,0 +1,184 @@
+"""Everything the service refuses, as one tree with stable codes; ``api/errors.py`` gives the HTTP statuses.
+
+::
+
+    ServiceError
+    ├── InvalidRequest           the document itself is wrong
+    │   ├── MalformedBody        not JSON, or not an object
+    │   ├── InvalidField         a field is unknown, missing, of the wrong type or out of range
+    │   ├── EmptyCandidates      nothing to rank
+    │   └── TooManyCandidates    more candidates than one request may carry
+    ├── BodyTooLarge             more bytes than one request may carry
+    ├── NotFound
+    │   ├── UnknownModel
+    │   └── UnknownProfile
+    ├── ProfileMismatch          the profile reads heads or fields that the model does not have
+    ├── Overloaded               refused at the door: too many rows wait already
+    ├── DeadlineExceeded         the caller's time ran out before the scores were there
+    ├── Unavailable
+    │   ├── NotReady             no model is loaded
+    │   ├── ShuttingDown         the process is draining
+    │   └── StoreUnavailable     a store did not answer
+    ├── InferenceFailed          the graph itself failed
+    ├── ModelRejected            a bundle did not pass its gate; the last good one keeps serving
+    └── AdminError
+        ├── AdminClosed          no admin token is configured
+        ├── Unauthorized         no token, or a wrong one
+        └── InvalidProfile       the body of a fusion change is wrong
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Base of the service's errors.
+
+    Args:
+        detail: One sentence: what is wrong.
+        fix: One sentence: how to mend it.
+        path: JSON pointer to the bad field of the request; "" where there is none.
+        retry_after_s: Seconds after which trying again is worth it; None where it is not.
+    """
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self, detail: str, *, fix: str = "", path: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.fix = fix
+        self.path = path
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(ServiceError):
+    """The request's document is wrong."""
+
+    code = "invalid_request"
+
+
+class MalformedBody(InvalidRequest):
+    """The body is not a JSON object."""
+
+    code = "malformed_body"
+
+
+class InvalidField(InvalidRequest):
+    """A field is unknown, missing, of the wrong type or out of range."""
+
+    code = "invalid_field"
+
+
+class EmptyCandidates(InvalidRequest):
+    """The list of candidates is empty."""
+
+    code = "empty_candidates"
+
+
+class TooManyCandidates(InvalidRequest):
+    """The list of candidates is longer than allowed."""
+
+    code = "too_many_candidates"
+
+
+class BodyTooLarge(ServiceError):
+    """The body has more bytes than allowed."""
+
+    code = "body_too_large"
+
+
+class NotFound(ServiceError):
+    """What the request names does not exist."""
+
+    code = "not_found"
+
+
+class UnknownModel(NotFound):
+    """No such model is served."""
+
+    code = "unknown_model"
+
+
+class UnknownProfile(NotFound):
+    """No such fusion profile exists."""
+
+    code = "unknown_profile"
+
+
+class ProfileMismatch(ServiceError):
+    """The profile reads heads or fields that the model does not have."""
+
+    code = "profile_mismatch"
+
+
+class Overloaded(ServiceError):
+    """Too many rows wait already."""
+
+    code = "overloaded"
+
+
+class DeadlineExceeded(ServiceError):
+    """The caller's deadline passed before the scores were there."""
+
+    code = "deadline_exceeded"
+
+
+class Unavailable(ServiceError):
+    """The service cannot answer now."""
+
+    code = "unavailable"
+
+
+class NotReady(Unavailable):
+    """No model is loaded."""
+
+    code = "not_ready"
+
+
+class ShuttingDown(Unavailable):
+    """The process is draining."""
+
+    code = "shutting_down"
+
+
+class StoreUnavailable(Unavailable):
+    """A store did not answer."""
+
+    code = "store_unavailable"
+
+
+class InferenceFailed(ServiceError):
+    """The graph failed on this batch."""
+
+    code = "inference_failed"
+
+
+class ModelRejected(ServiceError):
+    """A bundle did not pass its gate."""
+
+    code = "model_rejected"
+
+
+class AdminError(ServiceError):
+    """An admin call was refused."""
+
+    code = "admin_error"
+
+
+class AdminClosed(AdminError):
+    """No admin token is configured."""
+
+    code = "admin_closed"
+
+
+class Unauthorized(AdminError):
+    """The token is missing or wrong."""
+
+    code = "unauthorized"
+
+
+class InvalidProfile(AdminError):
+    """The body of a fusion change is wrong."""
+
+    code = "invalid_profile"

@@ -1,0 +1,72 @@
+"""What goes into the ranker and what comes out: plain values, no HTTP."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from contract.arrays import FloatArray, IntArray, Predictions
+from contract.manifest import Manifest
+
+__all__ = ["RankQuery", "RankResult", "Timings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankQuery:
+    """One request to rank.
+
+    Args:
+        model: Name of the model; None means the only one that is served.
+        profile: Name of the fusion profile.
+        request: Request-side field values.
+        item_ids: The candidates, in the caller's order.
+        candidates: Candidate-side columns that the request itself carries, each as long as *item_ids*.
+        weights: Replacements for the profile's weights, for this request alone.
+        top_k: How many results to give; None gives all.
+        deadline: Point on the monotonic clock, in seconds; None never expires.
+        with_heads: Whether the caller wants the heads.
+        decode_s: Seconds that decoding the body took.
+    """
+
+    item_ids: Sequence[str]
+    request: Mapping[str, Any]
+    candidates: Mapping[str, Sequence[Any]]
+    request_id: str = ""
+    model: str | None = None
+    profile: str = "default"
+    weights: Mapping[str, float] = field(default_factory=dict)
+    top_k: int | None = None
+    deadline: float | None = None
+    with_heads: bool = False
+    decode_s: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Timings:
+    """Seconds a stage, filled where the time passes and written out once."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankResult:
+    """The ranking.
+
+    Args:
+        order: Positions of the ranked candidates in the query's list, best first, int64 ``[k]``.
+        scores: Fused scores ``[k]`` in that order, -inf where they were not finite.
+        heads: Head values ``[N]`` in the query's order.
+        unknown_items: Candidates that the item table does not know.
+    """
+
+    query: RankQuery
+    manifest: Manifest
+    model_version: int
+    profile: str
+    fusion_revision: int
+    order: IntArray
+    scores: FloatArray
+    heads: Predictions
+    unknown_items: NDArray[Any]
+    timings: Timings

@@ -1,0 +1,113 @@
+"""The life of a rank request, top to bottom."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from contract.arrays import FloatArray, GraphInputs, Predictions
+from contract.encoding import numeric_column
+from contract.features import FeatureSchema
+from contract.fusion import Fusion
+from service.errors import InvalidField
+from service.ports import Clock, FusionSource, ItemRows, ModelCatalog, StageObserver
+from service.ranking.ordering import order_by_score
+from service.ranking.query import RankQuery, RankResult
+from service.ranking.stopwatch import Stopwatch
+
+__all__ = ["Ranker"]
+
+
+class Ranker:
+    """Ranks the candidates of a request.
+
+    Args:
+        catalog: Where models come from.
+        fusions: Where fusion profiles come from.
+        observer: Told of every ranked request.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, *, catalog: ModelCatalog, fusions: FusionSource, observer: StageObserver, clock: Clock
+    ) -> None:
+        self._catalog = catalog
+        self._fusions = fusions
+        self._observer = observer
+        self._clock = clock
+
+    async def rank(self, query: RankQuery) -> RankResult:
+        """Encode, infer, fuse and order; ONE model and ONE fusion revision are used from start to end.
+
+        Raises:
+            ServiceError: Any of its family but the admin errors.
+            ContractError: When a feature or a score breaks the contract.
+        """
+        watch = Stopwatch(self._clock, {"decode": query.decode_s})
+        model = self._catalog.current(query.model)
+        revision, fusion = self._fusions.current(query.profile, model)
+        _check_weights(query, fusion)
+
+        with watch.stage("encode_features"):
+            items = await model.items.fetch(query.item_ids)
+            request = model.encoder.encode_request(query.request)
+            candidates = model.encoder.overlay(items.encoded, query.candidates, path="/candidates")
+
+        inference = await model.predict(GraphInputs.single(request, candidates), deadline=query.deadline)
+        watch.add("queue", inference.queue_s)
+        watch.add("infer", inference.infer_s)
+
+        with watch.stage("fuse"):
+            values = _formula_values(fusion, query, model.manifest.features, items, inference.heads)
+            scores, non_finite = fusion.score(values, len(query.item_ids), weights=query.weights)
+            order = order_by_score(scores, query.top_k)
+
+        self._observer.observe_rank(
+            model=model.manifest.name,
+            profile=query.profile,
+            stages=watch.timings.stages,
+            heads=inference.heads,
+            scores=scores,
+            non_finite=non_finite,
+            unknown_items=int(np.count_nonzero(~items.found)),
+        )
+        return RankResult(
+            query=query,
+            manifest=model.manifest,
+            model_version=model.version,
+            profile=query.profile,
+            fusion_revision=revision.revision,
+            order=order,
+            scores=scores[order],
+            heads=inference.heads,
+            unknown_items=~items.found,
+            timings=watch.timings,
+        )
+
+
+def _check_weights(query: RankQuery, fusion: Fusion) -> None:
+    unknown = query.weights.keys() - fusion.profile.weights.keys()
+    if unknown:
+        name = min(unknown)
+        known = ", ".join(sorted(fusion.profile.weights)) or "none"
+        raise InvalidField(
+            f"the profile {query.profile!r} has no weight {name!r}",
+            fix=f"its weights are: {known}",
+            path=f"/weights/{name}",
+        )
+
+
+def _formula_values(
+    fusion: Fusion, query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions
+) -> Mapping[str, Any]:
+    """Give what the formula reads: heads, and number fields as the caller or the item table gave them."""
+    values: dict[str, Any] = {name: head for name, head in heads.items() if name in fusion.reads}
+    for field in schema.numbers_on("request"):
+        if field.name in fusion.reads:
+            given = [query.request[field.name]] if field.name in query.request else None
+            values[field.name] = numeric_column(field, given, 1)[0]
+    for field in schema.numbers_on("candidate"):
+        if field.name in fusion.reads:
+            column: FloatArray | Any = query.candidates.get(field.name, items.numbers.get(field.name))
+            values[field.name] = numeric_column(field, column, len(query.item_ids))
+    return values
