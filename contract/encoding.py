@@ -16,6 +16,7 @@ from contract.errors import EncodingError
 from contract.features import (
     FIRST_ID,
     MISSING_ID,
+    SIDES,
     UNKNOWN_ID,
     FeatureSchema,
     Hashed,
@@ -49,7 +50,7 @@ class Encoder:
             table: {value: FIRST_ID + row for row, value in enumerate(values)}
             for table, values in schema.vocabularies.items()
         }
-        self._known = {side: {field.name for field in schema.on(side)} for side in ("request", "candidate")}
+        self._known = {side: {field.name for field in schema.on(side)} for side in SIDES}
 
     def encode(self, side: Side, columns: Mapping[str, Any], num_rows: int, *, path: str = "") -> SideArrays:
         """Encode one side.

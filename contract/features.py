@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "MISSING_ID",
+    "SIDES",
     "UNKNOWN_ID",
     "Categorical",
     "FeatureSchema",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 Side = Literal["request", "candidate"]
+SIDES: tuple[Side, ...] = ("request", "candidate")
 
 MISSING_ID = 0
 """Table row of a value that was not given, and the padding of sequences."""

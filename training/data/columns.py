@@ -1,0 +1,148 @@
+"""Encoded splits on disk: plain memory-mapped arrays, written one row group at a time.
+
+Encoding happens once, with the contract's own encoder; training then reads arrays and never touches Python
+objects. Only the pages of the batch in hand need memory, however many rows there are.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from contract.arrays import GraphInputs, SideArrays
+from contract.encoding import Encoder, hash_bucket
+from contract.features import SIDES, FeatureSchema, Side, id_width
+from training.data.format import Dataset, FieldDeclaration
+from training.data.schema import flat_column
+
+__all__ = ["EncodedSplit", "encode_split", "raw_columns"]
+
+_GROUP_BUCKETS = 2**31
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedSplit:
+    """One split, encoded.
+
+    Args:
+        request: R rows.
+        candidate: N rows, the candidates of request r at ``offsets[r] : offsets[r + 1]``.
+        offsets: int64 ``[R + 1]``.
+        labels: Label name to float32 ``[N]``, NaN where it is not defined.
+        groups: int64 ``[R]``: a stable hash of the user, for GAUC.
+    """
+
+    request: SideArrays
+    candidate: SideArrays
+    offsets: NDArray[np.int64]
+    labels: dict[str, NDArray[np.float32]]
+    groups: NDArray[np.int64]
+
+    @property
+    def num_requests(self) -> int:
+        """Lists."""
+        return len(self.offsets) - 1
+
+    @property
+    def num_rows(self) -> int:
+        """Candidates of all lists."""
+        return int(self.offsets[-1])
+
+    def list_of_row(self) -> NDArray[np.int64]:
+        """Give the list of every row, ``[N]``."""
+        return np.repeat(np.arange(self.num_requests), np.diff(self.offsets))
+
+    def span(self, start: int, stop: int) -> GraphInputs:
+        """Give requests *start* to *stop* and their candidates, as the graph takes them."""
+        lengths = np.diff(self.offsets[start : stop + 1])
+        rows = slice(int(self.offsets[start]), int(self.offsets[stop]))
+        return GraphInputs(
+            request=self.request.take(slice(start, stop)),
+            candidate=self.candidate.take(rows),
+            request_index=np.repeat(np.arange(stop - start), lengths),
+        )
+
+
+def encode_split(dataset: Dataset, split: str, schema: FeatureSchema, folder: Path) -> EncodedSplit:
+    """Encode one split into *folder* and map it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = Encoder(schema)
+    size = dataset.info.splits[split]
+    arrays = _Arrays(folder, schema, [label.name for label in dataset.info.labels], size.requests, size.rows)
+    for table in dataset.row_groups(split):
+        arrays.append(table, dataset, encoder)
+    return arrays.finish()
+
+
+class _Arrays:
+    """The files of one split while they are written."""
+
+    def __init__(
+        self, folder: Path, schema: FeatureSchema, labels: list[str], requests: int, rows: int
+    ) -> None:
+        def new(name: str, dtype: type, *shape: int) -> NDArray[Any]:
+            if 0 in shape:  # a file of no bytes cannot be mapped
+                return np.zeros(shape, dtype=dtype)
+            return open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+
+        self.sides: dict[Side, SideArrays] = {
+            side: SideArrays(
+                ids=new(
+                    f"{side}_ids", np.int64, count, sum(id_width(field) for field in schema.ids_on(side))
+                ),
+                dense=new(f"{side}_dense", np.float32, count, len(schema.numbers_on(side))),
+            )
+            for side, count in zip(SIDES, (requests, rows), strict=True)
+        }
+        self.offsets = new("offsets", np.int64, requests + 1)
+        self.groups = new("groups", np.int64, requests)
+        self.labels = {name: new(f"label_{name}", np.float32, rows) for name in labels}
+        self.requests = self.rows = 0
+
+    def append(self, table: pa.Table, dataset: Dataset, encoder: Encoder) -> None:
+        items = table["item_id"].combine_chunks()
+        lengths = np.diff(items.offsets.to_numpy())
+        r = slice(self.requests, self.requests + table.num_rows)
+        n = slice(self.rows, self.rows + int(lengths.sum()))
+        for side, place in zip(SIDES, (r, n), strict=True):
+            columns = raw_columns(table, dataset, side)
+            encoded = encoder.encode(side, columns, place.stop - place.start)
+            self.sides[side].ids[place] = encoded.ids
+            self.sides[side].dense[place] = encoded.dense
+        self.offsets[r.start + 1 : r.stop + 1] = self.rows + np.cumsum(lengths)
+        self.groups[r] = hash_bucket(
+            [str(user) for user in table[dataset.info.user_key].to_pylist()], _GROUP_BUCKETS
+        )
+        for name, column in self.labels.items():
+            column[n] = _floats(table[name].combine_chunks().flatten())
+        self.requests, self.rows = r.stop, n.stop
+
+    def finish(self) -> EncodedSplit:
+        return EncodedSplit(
+            request=self.sides["request"],
+            candidate=self.sides["candidate"],
+            offsets=self.offsets,
+            labels=self.labels,
+            groups=self.groups,
+        )
+
+
+def raw_columns(table: pa.Table, dataset: Dataset, side: Side) -> dict[str, Any]:
+    """Give the raw columns of one side as the encoder takes them: floats as arrays, all else as lists."""
+    return {
+        field.name: _raw(flat_column(table, field), field)
+        for field in dataset.info.fields
+        if field.side == side
+    }
+
+
+def _raw(column: pa.Array, field: FieldDeclaration) -> Any:
+    return _floats(column, np.float64) if field.kind == "numeric" else column.to_pylist()
+
+
+def _floats(column: pa.Array, dtype: type = np.float32) -> NDArray[Any]:
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=dtype)

@@ -1,0 +1,276 @@
+"""The prepared dataset: one row a request, its impressions beside it, and one document that says what is what.
+
+::
+
+    <dir>/dataset.json        DatasetInfo
+          train.parquet       ordered by time, row groups of a few thousand requests
+          validation.parquet  later than train
+          test.parquet        later than validation
+          items.parquet       optional: item_id and the static candidate fields
+
+Columns of a split: ``request_id``, ``time``, the user key, request fields as scalars (sequences as lists),
+``item_id`` and candidate fields as lists of equal length, labels as lists of float32, null where not defined.
+"""
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field, ValidationError
+
+from contract.features import Frozen, Side
+from training.errors import DataError
+
+__all__ = [
+    "Dataset",
+    "DatasetInfo",
+    "DatasetWriter",
+    "FieldDeclaration",
+    "LabelDeclaration",
+    "SplitInfo",
+    "open_dataset",
+]
+
+SPLITS = ("train", "validation", "test")
+_INFO = "dataset.json"
+_ITEMS = "items.parquet"
+_TYPES: dict[str, pa.DataType] = {"string": pa.string(), "int": pa.int64(), "float": pa.float64()}
+
+
+class FieldDeclaration(Frozen):
+    """One feature, before it is fitted.
+
+    Args:
+        name: A Python identifier; number fields become formula variables.
+        scaling: Of number fields: ``log`` is log1p then standardised.
+        shares: Field whose embedding table this one reads.
+        static: A candidate field that belongs in the item table.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    side: Side
+    kind: Literal["categorical", "hashed", "numeric", "sequence"]
+    dtype: Literal["string", "int", "float"]
+    scaling: Literal["standard", "log", "quantile", "none"] = "standard"
+    buckets: int | None = None
+    max_length: int | None = None
+    shares: str | None = None
+    min_count: int = 1
+    static: bool = False
+
+    @property
+    def value_type(self) -> pa.DataType:
+        """Arrow type of one value; a sequence is a list of values."""
+        base = _TYPES[self.dtype]
+        return pa.list_(base) if self.kind == "sequence" else base
+
+    @property
+    def column_type(self) -> pa.DataType:
+        """Arrow type of the column in a split; candidates stand in lists."""
+        return pa.list_(self.value_type) if self.side == "candidate" else self.value_type
+
+
+class LabelDeclaration(Frozen):
+    """One thing to predict.
+
+    Args:
+        given: Label that has to be 1 for this one to be defined.
+    """
+
+    name: str
+    kind: Literal["binary", "duration"]
+    given: str | None = None
+
+
+class SplitInfo(Frozen):
+    """Size, span and checksum of one split; times in ISO 8601."""
+
+    file: str
+    requests: int
+    rows: int
+    first_time: str
+    last_time: str
+    sha256: str
+
+
+class DatasetInfo(Frozen):
+    """What a prepared dataset holds.
+
+    Args:
+        user_key: Column that names the user, for GAUC.
+        baselines: Name to a formula over number fields, to compare rankings with.
+        notes: What a reader of the numbers has to know.
+    """
+
+    name: str
+    description: str = ""
+    fields: tuple[FieldDeclaration, ...] = Field(min_length=1)
+    labels: tuple[LabelDeclaration, ...] = Field(min_length=1)
+    user_key: str = "user_id"
+    default_formula: str
+    baselines: dict[str, str] = Field(default_factory=dict)
+    notes: str = ""
+    splits: dict[str, SplitInfo] = Field(default_factory=dict)
+
+    def arrow_schema(self) -> pa.Schema:
+        """Give the schema of every split."""
+        columns = {"request_id": pa.string(), "time": pa.timestamp("us"), self.user_key: pa.string()}
+        columns |= {field.name: field.column_type for field in self.fields if field.side == "request"}
+        columns["item_id"] = pa.list_(pa.string())
+        columns |= {field.name: field.column_type for field in self.fields if field.side == "candidate"}
+        columns |= {label.name: pa.list_(pa.float32()) for label in self.labels}
+        return pa.schema(list(columns.items()))
+
+
+class Dataset:
+    """A prepared dataset that was opened.
+
+    Args:
+        path: Its folder.
+        info: What it holds.
+    """
+
+    def __init__(self, path: Path, info: DatasetInfo) -> None:
+        self.path = path
+        self.info = info
+
+    @property
+    def items_path(self) -> Path | None:
+        """The item table, where there is one."""
+        path = self.path / _ITEMS
+        return path if path.is_file() else None
+
+    @property
+    def fingerprint(self) -> str:
+        """One sha256 over the checksums of all splits."""
+        lines = [f"{name} {split.sha256}" for name, split in sorted(self.info.splits.items())]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def row_groups(self, split: str) -> Iterator[pa.Table]:
+        """Read a split one row group at a time.
+
+        Raises:
+            DataError: When the dataset has no such split.
+        """
+        if split not in self.info.splits:
+            raise DataError(
+                f"{self.path} has no split {split!r}", fix=f"it has {', '.join(self.info.splits)}"
+            )
+        with pq.ParquetFile(self.path / self.info.splits[split].file) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, use_threads=False)
+
+
+def open_dataset(path: Path) -> Dataset:
+    """Open a prepared dataset and check that its files hold what it declares.
+
+    Raises:
+        DataError: Naming the file and the column.
+    """
+    try:
+        info = DatasetInfo.model_validate_json((path / _INFO).read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} is no prepared dataset", fix=f"it holds no {_INFO}") from None
+    except ValidationError as error:
+        raise DataError(f"{path / _INFO}: {error.errors()[0]['msg']}", fix="prepare the data again") from None
+    for split in info.splits.values():
+        _check_columns(path / split.file, info.arrow_schema())
+    return Dataset(path, info)
+
+
+def _check_columns(path: Path, wanted: pa.Schema) -> None:
+    if not path.is_file():
+        raise DataError(f"{path} is missing", fix="prepare the data again")
+    found = pq.read_schema(path)
+    for field in wanted:
+        position = found.get_field_index(field.name)
+        if position < 0 or not _same_type(found.field(position).type, field.type):
+            have = "no such column" if position < 0 else str(found.field(position).type)
+            raise DataError(f"{path}: column {field.name!r} must be {field.type}, found {have}")
+
+
+def _same_type(a: pa.DataType, b: pa.DataType) -> bool:
+    if pa.types.is_list(a) and pa.types.is_list(b):
+        return _same_type(a.value_type, b.value_type)
+    return bool(a == b)
+
+
+class DatasetWriter:
+    """Writes a prepared dataset, streaming; it appears whole when the block ends, or not at all.
+
+    Args:
+        path: Where it will stand; an older one there is replaced.
+        info: What it holds; ``splits`` are filled in here.
+    """
+
+    def __init__(self, path: Path, info: DatasetInfo) -> None:
+        self.path = path
+        self.info = info
+        self._draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._sizes: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> Self:
+        """Make the hidden folder."""
+        self._draft.mkdir(parents=True)
+        return self
+
+    def write(self, split: str, table: pa.Table) -> None:
+        """Append requests to a split, as one row group; times may not go back.
+
+        Raises:
+            DataError: When a column is missing or has another type.
+        """
+        schema = self.info.arrow_schema()
+        try:
+            table = table.select(schema.names).cast(schema)
+        except (KeyError, pa.ArrowInvalid, ValueError) as error:
+            raise DataError(f"the rows of {split!r} do not fit the declaration: {error}") from None
+        if split not in self._writers:
+            self._writers[split] = pq.ParquetWriter(
+                self._draft / f"{split}.parquet", schema, compression="zstd"
+            )
+            self._sizes[split] = {"requests": 0, "rows": 0, "first_time": str(table["time"][0])}
+        self._writers[split].write_table(table, row_group_size=max(1, table.num_rows))
+        size = self._sizes[split]
+        size["requests"] += table.num_rows
+        size["rows"] += len(table["item_id"].combine_chunks().flatten())
+        size["last_time"] = str(table["time"][-1])
+
+    def write_items(self, items: pa.Table) -> None:
+        """Write the item table: ``item_id`` and the static candidate fields."""
+        static = [field for field in self.info.fields if field.static]
+        schema = pa.schema([("item_id", pa.string()), *((field.name, field.value_type) for field in static)])
+        pq.write_table(items.select(schema.names).cast(schema), self._draft / _ITEMS, compression="zstd")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Publish by rename, or leave nothing."""
+        for writer in self._writers.values():
+            writer.close()
+        if kind is None:
+            self._publish()
+        shutil.rmtree(self._draft, ignore_errors=True)
+
+    def _publish(self) -> None:
+        splits = {
+            name: SplitInfo(file=f"{name}.parquet", sha256=_sha256(self._draft / f"{name}.parquet"), **size)
+            for name, size in self._sizes.items()
+        }
+        info = self.info.model_copy(update={"splits": splits})
+        (self._draft / _INFO).write_text(info.model_dump_json(indent=1) + "\n")
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self._draft.rename(self.path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

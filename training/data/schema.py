@@ -1,0 +1,137 @@
+"""Fits the feature schema on the training split, one row group at a time."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contract.features import (
+    AnyField,
+    Categorical,
+    FeatureSchema,
+    Hashed,
+    LogStandard,
+    Numeric,
+    Quantile,
+    Scaling,
+    Sequence,
+    Standard,
+)
+from training.data.format import Dataset, FieldDeclaration
+
+__all__ = ["fit_schema", "flat_column"]
+
+MAX_VOCABULARY = 1_000_000
+_SAMPLE = 200_000
+_QUANTILES = 64
+
+
+def fit_schema(dataset: Dataset, *, split: str = "train") -> FeatureSchema:
+    """Fit vocabularies and scalings on one split; nothing of the others is read."""
+    fits = {field.name: _fitter(field) for field in dataset.info.fields}
+    for table in dataset.row_groups(split):
+        for field in dataset.info.fields:
+            fits[field.name].see(flat_column(table, field))
+    vocabularies = _vocabularies(dataset.info.fields, fits)
+    fields = tuple(_field(field, fits[field.name]) for field in dataset.info.fields)
+    return FeatureSchema(fields=fields, vocabularies=vocabularies)
+
+
+def flat_column(table: pa.Table, field: FieldDeclaration) -> pa.Array:
+    """Give a field's values one a row of its side: candidate lists laid end to end, sequences kept whole."""
+    column = table[field.name].combine_chunks()
+    return column.flatten() if field.side == "candidate" else column
+
+
+class _Values:
+    """Counts the values of an id field."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str | int] = Counter()
+
+    def see(self, column: pa.Array) -> None:
+        flat = column.flatten() if pa.types.is_list(column.type) else column
+        for entry in pc.value_counts(flat.drop_null()).to_pylist():
+            self.counts[entry["values"]] += entry["counts"]
+
+
+class _Numbers:
+    """Keeps an even sample of a number field, thinned as rows grow, so that memory stays flat."""
+
+    def __init__(self) -> None:
+        self.sample: np.ndarray[tuple[int], np.dtype[np.float64]] = np.zeros(0)
+        self._stride = 1
+        self._seen = 0
+
+    def see(self, column: pa.Array) -> None:
+        values = column.drop_null().to_numpy(zero_copy_only=False).astype(np.float64)
+        values = values[np.isfinite(values)]
+        first = -self._seen % self._stride
+        self._seen += len(values)
+        self.sample = np.concatenate([self.sample, values[first :: self._stride]])
+        while len(self.sample) > 2 * _SAMPLE:
+            self.sample = self.sample[::2]
+            self._stride *= 2
+
+
+_Fitter = _Values | _Numbers
+
+
+def _fitter(field: FieldDeclaration) -> _Fitter:
+    return _Numbers() if field.kind == "numeric" else _Values()
+
+
+def _table_of(field: FieldDeclaration) -> str:
+    return field.shares or field.name
+
+
+def _vocabularies(
+    fields: Iterable[FieldDeclaration], fits: dict[str, _Fitter]
+) -> dict[str, tuple[str, ...] | tuple[int, ...]]:
+    """Order each table's values by how often they came, then by value, so that a refit gives the same ids."""
+    counts: dict[str, Counter[str | int]] = {}
+    floors: dict[str, int] = {}
+    hashed = {_table_of(field) for field in fields if field.kind == "hashed"}
+    for field in fields:
+        fit, table = fits[field.name], _table_of(field)
+        if isinstance(fit, _Values) and table not in hashed:
+            counts.setdefault(table, Counter()).update(fit.counts)
+            floors[table] = max(floors.get(table, 1), field.min_count)
+    ordered = {
+        table: tuple(
+            value
+            for value, count in sorted(counter.items(), key=lambda entry: (-entry[1], str(entry[0])))
+            if count >= floors[table]
+        )[:MAX_VOCABULARY]
+        for table, counter in counts.items()
+    }
+    return cast("dict[str, tuple[str, ...] | tuple[int, ...]]", ordered)
+
+
+def _field(field: FieldDeclaration, fit: _Fitter) -> AnyField:
+    name, side, table = field.name, field.side, _table_of(field)
+    if isinstance(fit, _Numbers):
+        default = float(np.median(fit.sample)) if len(fit.sample) else 0.0
+        return Numeric(name=name, side=side, scaling=_scaling(field, fit.sample), default=default)
+    dtype = "int" if field.dtype == "int" else "string"
+    if field.kind == "sequence":
+        return Sequence(name=name, side=side, dtype=dtype, table=table, max_length=field.max_length or 1)
+    if field.kind == "hashed":
+        return Hashed(name=name, side=side, dtype=dtype, table=table, buckets=field.buckets or 1)
+    return Categorical(name=name, side=side, dtype=dtype, table=table)
+
+
+def _scaling(field: FieldDeclaration, sample: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Scaling:
+    if field.scaling == "none" or not len(sample):
+        return Standard(mean=0.0, std=1.0)
+    if field.scaling == "quantile":
+        points = np.unique(np.quantile(sample, np.linspace(0, 1, _QUANTILES)))
+        if len(points) >= 2:
+            return Quantile(points=tuple(points.tolist()))
+    if field.scaling == "log":
+        logs = np.log1p(np.maximum(sample, 0))
+        return LogStandard(mean=float(logs.mean()), std=float(logs.std()) or 1.0)
+    return Standard(mean=float(sample.mean()), std=float(sample.std()) or 1.0)

@@ -1,0 +1,66 @@
+"""Everything training refuses, as one tree with stable codes.
+
+::
+
+    TrainingError
+    ├── DataError               a data set is missing, or is not what it declares
+    │   └── FetchError          a download failed or does not match its checksum
+    ├── UnknownArchitecture     no such model
+    ├── TrainingDiverged        the loss is not finite any more
+    ├── ParityError             the exported graph and torch disagree
+    └── ReplayError             the server did not answer as it should
+"""
+
+from typing import ClassVar
+
+
+class TrainingError(Exception):
+    """Base of training's errors.
+
+    Args:
+        detail: One sentence: what is wrong.
+        fix: One sentence: how to mend it.
+    """
+
+    code: ClassVar[str] = "training_error"
+
+    def __init__(self, detail: str, *, fix: str = "") -> None:
+        super().__init__(f"{detail}; {fix}" if fix else detail)
+        self.detail = detail
+        self.fix = fix
+
+
+class DataError(TrainingError):
+    """A data set is missing, or is not what it declares."""
+
+    code = "data_error"
+
+
+class FetchError(DataError):
+    """A download failed or does not match its checksum."""
+
+    code = "fetch_failed"
+
+
+class UnknownArchitecture(TrainingError):
+    """No architecture has this name."""
+
+    code = "unknown_architecture"
+
+
+class TrainingDiverged(TrainingError):
+    """The loss is not finite any more."""
+
+    code = "training_diverged"
+
+
+class ParityError(TrainingError):
+    """The exported graph and torch disagree."""
+
+    code = "parity_error"
+
+
+class ReplayError(TrainingError):
+    """The server did not answer as it should."""
+
+    code = "replay_failed"

@@ -1,0 +1,179 @@
+"""A trained model to an ONNX graph with named, finished heads, checked against torch before anyone sees it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from contract.arrays import GraphInputs, SideArrays
+from contract.features import SIDES, FeatureSchema, Side, id_width
+from contract.manifest import TensorSpec
+from contract.tasks import BinaryTask, DurationTask, Task, heads_of
+from training.errors import ParityError
+from training.models.base import MultiTaskModel
+from training.models.layers import TensorInputs
+
+__all__ = ["ServingModule", "check_parity", "export_graph", "graph_session", "input_specs", "output_specs"]
+
+TOLERANCE = 1e-5
+CANDIDATE_SIZES = (1, 2, 17, 256)
+REQUEST_SIZES = (1, 3)
+# The exporter takes sizes 0 and 1 for constants, so the example has more.
+_EXAMPLE_REQUESTS, _EXAMPLE_CANDIDATES = 3, 7
+
+
+class ServingModule(nn.Module):
+    """The model with everything that is fixed at export: sigmoids, and the way back to seconds.
+
+    Args:
+        model: Trained.
+        tasks: With their debiasing fitted.
+        inputs: Names of the graph's inputs, in order; a side without columns of a kind has none.
+    """
+
+    def __init__(self, model: MultiTaskModel, tasks: Sequence[Task], inputs: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.task_specs = tuple(tasks)
+        self.inputs = tuple(inputs)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Give every head, ``[N]`` each, in the order of the tasks."""
+        given = dict(zip(self.inputs, tensors, strict=True))
+        unused = given["request_index"].new_zeros((1, 0))
+        outputs = self.model(
+            TensorInputs(
+                request_ids=given.get("request_ids", unused),
+                request_dense=given.get("request_dense", unused),
+                candidate_ids=given.get("candidate_ids", unused),
+                candidate_dense=given.get("candidate_dense", unused),
+                request_index=given["request_index"],
+            )
+        )
+        return tuple(head for task in self.task_specs for head in _finished(task, outputs[task.name]))
+
+
+def _finished(task: Task, output_N: Tensor) -> tuple[Tensor, ...]:
+    if isinstance(task, BinaryTask):
+        return (torch.sigmoid(output_N),)
+    assert isinstance(task, DurationTask)  # noqa: S101 - the union has two members
+    seconds_N = torch.clamp(torch.exp(output_N) * task.smearing - 1.0, min=0.0)
+    return seconds_N, output_N
+
+
+def input_specs(schema: FeatureSchema) -> tuple[TensorSpec, ...]:
+    """Give the graph's inputs; ``R`` requests, ``N`` candidates."""
+    specs: list[TensorSpec] = []
+    for side, rows in zip(SIDES, "RN", strict=True):
+        if width := sum(id_width(field) for field in schema.ids_on(side)):
+            specs.append(TensorSpec(name=f"{side}_ids", dtype="int64", shape=(rows, width)))
+        if width := len(schema.numbers_on(side)):
+            specs.append(TensorSpec(name=f"{side}_dense", dtype="float32", shape=(rows, width)))
+    return (*specs, TensorSpec(name="request_index", dtype="int64", shape=("N",)))
+
+
+def output_specs(tasks: Sequence[Task]) -> tuple[TensorSpec, ...]:
+    """Give the graph's outputs, one a head."""
+    return tuple(
+        TensorSpec(name=head.output, dtype="float32", shape=("N",))
+        for task in tasks
+        for head in heads_of(task)
+    )
+
+
+def export_graph(module: ServingModule, schema: FeatureSchema, path: Path) -> None:
+    """Write the graph and check its parity with torch.
+
+    Raises:
+        ParityError: When ONNX Runtime and torch differ by more than 1e-5 at any checked size.
+    """
+    module.eval()
+    specs = input_specs(schema)
+    example = random_inputs(schema, _EXAMPLE_REQUESTS, _EXAMPLE_CANDIDATES, np.random.default_rng(0))
+    feeds = example.feeds()
+    sizes = {"R": torch.export.Dim("R"), "N": torch.export.Dim("N")}
+    program = torch.onnx.export(
+        module,
+        tuple(torch.from_numpy(feeds[spec.name]) for spec in specs),
+        input_names=[spec.name for spec in specs],
+        output_names=[spec.name for spec in output_specs(module.task_specs)],
+        dynamic_shapes=(tuple({0: sizes[str(spec.shape[0])]} for spec in specs),),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None  # noqa: S101 - the dynamo exporter always gives a program
+    program.save(path, external_data=False)
+    onnx.checker.check_model(str(path))
+    check_parity(module, schema, path)
+
+
+def check_parity(module: ServingModule, schema: FeatureSchema, path: Path) -> float:
+    """Compare ONNX Runtime with torch at 1, 2, 17 and 256 candidates and 1 and 3 requests.
+
+    Durations are compared relative to their size above 1 s, all else absolutely.
+
+    Returns:
+        The largest difference.
+
+    Raises:
+        ParityError: When it is above 1e-5.
+    """
+    session, rng, worst = graph_session(path), np.random.default_rng(1), 0.0
+    for requests in REQUEST_SIZES:
+        for candidates in CANDIDATE_SIZES:
+            feeds = random_inputs(schema, requests, candidates, rng).feeds()
+            with torch.no_grad():
+                wanted = module(*(torch.from_numpy(feeds[name]) for name in module.inputs))
+            for name, got, want in zip(
+                [spec.name for spec in output_specs(module.task_specs)],
+                session.run(None, feeds),
+                wanted,
+                strict=True,
+            ):
+                worst = max(worst, _difference(name, got, want.numpy(), requests, candidates))
+    return worst
+
+
+def _difference(
+    name: str, got: NDArray[np.float32], want: NDArray[np.float32], requests: int, candidates: int
+) -> float:
+    size = np.maximum(1.0, np.abs(want))
+    difference = float(np.max(np.abs(got - want) / size)) if got.shape == want.shape else float("inf")
+    if not difference <= TOLERANCE:
+        raise ParityError(
+            f"head {name!r} differs by {difference:.2g} from torch at {requests} requests × {candidates} candidates",
+            fix="an operator was exported with another meaning; this model cannot be served",
+        )
+    return difference
+
+
+def graph_session(path: Path, *, threads: int = 1) -> ort.InferenceSession:
+    """Open a graph on the CPU."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def random_inputs(
+    schema: FeatureSchema, requests: int, candidates: int, rng: np.random.Generator
+) -> GraphInputs:
+    """Make inputs of any size, ids beyond their tables among them: the graph has to clip those."""
+    widths: dict[Side, int] = {side: sum(id_width(field) for field in schema.ids_on(side)) for side in SIDES}
+    largest = max([2, *(schema.table_size(table) for table in schema.tables())])
+
+    def side_arrays(side: Side, rows: int) -> SideArrays:
+        return SideArrays(
+            ids=rng.integers(0, largest + 5, size=(rows, widths[side])),
+            dense=rng.normal(size=(rows, len(schema.numbers_on(side)))).astype(np.float32),
+        )
+
+    return GraphInputs(
+        request=side_arrays("request", requests),
+        candidate=side_arrays("candidate", candidates),
+        request_index=np.sort(rng.integers(0, requests, size=candidates)),
+    )

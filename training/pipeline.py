@@ -1,0 +1,200 @@
+"""A training run from a prepared dataset to a published bundle, step by step."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from contract.bundle import (
+    GOLDEN_FILE,
+    ITEMS_FILE,
+    MODEL_FILE,
+    REPORT_FILE,
+    Bundle,
+    BundleDraft,
+    publish_bundle,
+)
+from contract.encoding import Encoder
+from contract.features import SIDES, FeatureSchema
+from contract.fusion import Fusion, FusionProfile, compile_fusion
+from contract.manifest import Manifest
+from contract.tasks import BinaryTask, DurationTask, Head, Task, heads_of
+from training.config import TrainConfig
+from training.data.columns import EncodedSplit, encode_split
+from training.data.format import Dataset
+from training.data.schema import fit_schema
+from training.debias import smearing_factor
+from training.export import ServingModule, export_graph, input_specs, output_specs
+from training.golden import golden_rows
+from training.impressions import score_impressions, score_split
+from training.models.base import MultiTaskModel
+from training.models.registry import build_model
+from training.pictures import draw_report
+from training.provenance import provenance
+from training.report import full_report
+from training.trainer import EpochResult, fit, predict
+
+__all__ = ["Progress", "evaluate_bundle", "train_and_publish"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Who is told how far a run is."""
+
+    stage: Callable[[str, int], None] = lambda name, rows: None
+    advance: Callable[[int], None] = lambda rows: None
+
+
+def train_and_publish(
+    dataset: Dataset, config: TrainConfig, models: Path, *, name: str, progress: Progress | None = None
+) -> Bundle:
+    """Fit the schema, encode, train, export, check, report and publish.
+
+    Args:
+        dataset: Prepared, with the splits train, validation and test.
+        config: The whole run.
+        models: Folder of models; the bundle becomes its next version of *name*.
+
+    Raises:
+        TrainingError: Of any kind; nothing is published then.
+    """
+    progress = progress or Progress()
+    torch.manual_seed(config.seed)
+    with tempfile.TemporaryDirectory(prefix="fulcrum-columns-") as scratch:
+        progress.stage("encoding", 0)
+        schema = fit_schema(dataset)
+        splits = {
+            split: encode_split(dataset, split, schema, Path(scratch) / split)
+            for split in ("train", "validation", "test")
+        }
+        tasks = _declared_tasks(dataset)
+        model = build_model(config.arch, schema, [task.name for task in tasks], config.model)
+        progress.stage("training", config.epochs * splits["train"].num_rows)
+        history = fit(model, tasks, splits["train"], splits["validation"], config, on_batch=progress.advance)
+        progress.stage("exporting", 0)
+        tasks = _debiased(tasks, model, splits["validation"])
+        with publish_bundle(models, name) as draft:
+            _write_bundle(draft, name, dataset, config, schema, tasks, model, splits["test"], history)
+    assert draft.bundle is not None  # noqa: S101 - publish_bundle raises where it cannot publish
+    return draft.bundle
+
+
+def evaluate_bundle(bundle: Bundle, dataset: Dataset, *, split: str = "test") -> dict[str, Any]:
+    """Report a published bundle on a split of a prepared dataset."""
+    manifest = bundle.manifest
+    with tempfile.TemporaryDirectory(prefix="fulcrum-columns-") as scratch:
+        encoded = encode_split(dataset, split, manifest.features, Path(scratch))
+        return _report(
+            bundle.model_path,
+            manifest.heads,
+            manifest.tasks,
+            manifest.fusion,
+            dataset,
+            split,
+            encoded,
+            manifest.features,
+        )
+
+
+def _declared_tasks(dataset: Dataset) -> tuple[Task, ...]:
+    kinds: Mapping[str, type[BinaryTask] | type[DurationTask]] = {
+        "binary": BinaryTask,
+        "duration": DurationTask,
+    }
+    return tuple(kinds[label.kind](name=label.name, given=label.given) for label in dataset.info.labels)
+
+
+def _debiased(tasks: tuple[Task, ...], model: MultiTaskModel, held_out: EncodedSplit) -> tuple[Task, ...]:
+    outputs = predict(model, held_out)
+    return tuple(
+        task.model_copy(update={"smearing": smearing_factor(held_out.labels[task.name], outputs[task.name])})
+        if isinstance(task, DurationTask)
+        else task
+        for task in tasks
+    )
+
+
+def _write_bundle(
+    draft: BundleDraft,
+    name: str,
+    dataset: Dataset,
+    config: TrainConfig,
+    schema: FeatureSchema,
+    tasks: tuple[Task, ...],
+    model: MultiTaskModel,
+    test: EncodedSplit,
+    history: list[EpochResult],
+) -> None:
+    heads = tuple(head for task in tasks for head in heads_of(task))
+    profile = FusionProfile(formula=dataset.info.default_formula)
+    model_path = draft.path / MODEL_FILE
+    specs = input_specs(schema)
+    export_graph(ServingModule(model, tasks, [spec.name for spec in specs]), schema, model_path)
+    golden_rows(dataset, Encoder(schema), model_path, heads).save(draft.path / GOLDEN_FILE)
+    report = _report(model_path, heads, tasks, profile, dataset, "test", test, schema)
+    report["training"] = [vars(epoch) for epoch in history]
+    report["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    report["notes"] = dataset.info.notes
+    (draft.path / REPORT_FILE).write_text(json.dumps(report, indent=1) + "\n")
+    draw_report(report, draft.path)
+    if dataset.items_path is not None:
+        shutil.copyfile(dataset.items_path, draft.path / ITEMS_FILE)
+    draft.write_manifest(
+        Manifest(
+            name=name,
+            architecture=config.arch,
+            inputs=specs,
+            outputs=output_specs(tasks),
+            features=schema,
+            tasks=tasks,
+            heads=heads,
+            fusion=profile,
+            files=draft.files(),
+            provenance=provenance(
+                config.model_dump(mode="json"), data_fingerprint=dataset.fingerprint, seed=config.seed
+            ),
+            metrics=headline(report),
+        )
+    )
+
+
+def _report(
+    model_path: Path,
+    heads: tuple[Head, ...],
+    tasks: tuple[Task, ...],
+    profile: FusionProfile,
+    dataset: Dataset,
+    name: str,
+    split: EncodedSplit,
+    schema: FeatureSchema,
+) -> dict[str, Any]:
+    variables = {head.name: "head" for head in heads}
+    numbers = {field.name: "field" for side in SIDES for field in schema.numbers_on(side)}
+    fusion = compile_fusion(profile, variables | numbers)
+    baselines: dict[str, Fusion] = {
+        label: compile_fusion(FusionProfile(formula=formula), numbers)
+        for label, formula in dataset.info.baselines.items()
+    }
+    reads = fusion.reads.union(*(baseline.reads for baseline in baselines.values()))
+    scored = score_split(model_path, heads, split)
+    rows = score_impressions(dataset, name, split, schema, scored, reads)
+    return {"dataset": dataset.info.name, "split": name, **full_report(rows, tasks, fusion, baselines)}
+
+
+def headline(report: dict[str, Any]) -> dict[str, float]:
+    """Pick the numbers that belong into the manifest."""
+    chosen = ("auc", "gauc_by_user_row_weighted", "log_loss", "mae_seconds", "xauc", "bias_tre")
+    picked = {
+        f"{task}.{metric}": values[metric]
+        for task, values in report["heads"].items()
+        for metric in chosen
+        if metric in values
+    }
+    picked["fused.ndcg_at_10"] = report["fused"]["ndcg_at_10"]
+    return {name: float(value) for name, value in picked.items() if np.isfinite(value)}

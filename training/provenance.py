@@ -1,0 +1,41 @@
+"""Where a bundle comes from."""
+
+import importlib.metadata
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from contract.manifest import Provenance
+
+__all__ = ["provenance"]
+
+_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow")
+
+
+def provenance(config: dict[str, Any], *, data_fingerprint: str, seed: int) -> Provenance:
+    """Collect what is needed to make a bundle again."""
+    return Provenance(
+        created_at=datetime.now(UTC),
+        commit=_commit(),
+        config=config,
+        data_fingerprint=data_fingerprint,
+        seed=seed,
+        libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+    )
+
+
+def _commit() -> str:
+    """Name the commit of the checkout, with ``-dirty`` behind it where files were changed; else "unknown"."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 - git is found by PATH
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return described.stdout.strip()

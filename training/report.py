@@ -1,0 +1,143 @@
+"""What a model is worth on held-out impressions, from the very answers that the service would give."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.fusion import Fusion
+from contract.tasks import BinaryTask, DurationTask, Task
+from training import metrics
+
+__all__ = ["Impressions", "binary_report", "duration_report", "full_report", "ranking_report"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Impressions:
+    """Held-out rows, flat.
+
+    Args:
+        lists: List of each row, ``[N]``.
+        users: User of each row, ``[N]``.
+        labels: Label name to ``[N]``, NaN where it is not defined.
+        heads: Head name to predictions ``[N]``.
+        numbers: Number field to its raw values ``[N]``, for formulas.
+    """
+
+    lists: Array
+    users: Array
+    labels: Mapping[str, Array]
+    heads: Mapping[str, Array]
+    numbers: Mapping[str, Array]
+
+
+def full_report(
+    rows: Impressions, tasks: tuple[Task, ...], fusion: Fusion, baselines: Mapping[str, Fusion]
+) -> dict[str, Any]:
+    """Report every head, the fused ranking and the baselines."""
+    heads = {
+        task.name: (duration_report if isinstance(task, DurationTask) else binary_report)(rows, task.name)
+        for task in tasks
+    }
+    main = main_label(tasks)
+    return {
+        "rows": len(rows.lists),
+        "lists": len(np.unique(rows.lists)),
+        "heads": heads,
+        "fused": {
+            "formula": fusion.formula.text,
+            "relevance": main,
+            **ranking_report(rows, fused_scores(rows, fusion), main),
+        },
+        "baselines": {
+            name: {
+                "formula": baseline.formula.text,
+                **ranking_report(rows, fused_scores(rows, baseline), main),
+            }
+            for name, baseline in baselines.items()
+        },
+    }
+
+
+def main_label(tasks: tuple[Task, ...]) -> str:
+    """Name the label that a ranking is judged by: the first binary one that every row has."""
+    binary = [task.name for task in tasks if isinstance(task, BinaryTask)]
+    whole = [task.name for task in tasks if task.name in binary and task.given is None]
+    return (whole or binary or [tasks[0].name])[0]
+
+
+def binary_report(rows: Impressions, task: str) -> dict[str, Any]:
+    """AUC, GAUC (each weighting named), log loss, calibration and NDCG@10 of one probability."""
+    defined = np.isfinite(rows.labels[task])
+    labels, p = rows.labels[task][defined], rows.heads[task][defined]
+    lists, users = rows.lists[defined], rows.users[defined]
+    by_list = metrics.grouped_auc(labels, p, lists, weighting="uniform")
+    return {
+        "kind": "binary",
+        "rows": int(defined.sum()),
+        "rate": float(labels.mean()),
+        "auc": metrics.auc(labels, p),
+        "gauc_by_user_row_weighted": metrics.grouped_auc(labels, p, users, weighting="rows").value,
+        "gauc_by_user_uniform": metrics.grouped_auc(labels, p, users, weighting="uniform").value,
+        "auc_within_lists": by_list.value,
+        "lists_with_both_classes": by_list.groups,
+        "lists_skipped": by_list.skipped,
+        "ndcg": metrics.ndcg_at(labels, p, lists, k=None),
+        "ndcg_at_10": metrics.ndcg_at(labels, p, lists, k=10),
+        "log_loss": metrics.log_loss(labels, p),
+        "expected_calibration_error": metrics.expected_calibration_error(labels, p),
+        "predicted_over_observed": float(p.mean() / max(1e-12, labels.mean())),
+        "calibration_curve": metrics.calibration_curve(labels, p),
+    }
+
+
+def duration_report(rows: Impressions, task: str) -> dict[str, Any]:
+    """MAE, XAUC, Spearman and bias of one duration, in seconds, and of its logarithm."""
+    defined = np.isfinite(rows.labels[task])
+    truth = rows.labels[task][defined].astype(np.float64)
+    seconds = rows.heads[f"{task}_seconds"][defined].astype(np.float64)
+    log = rows.heads[f"log_{task}"][defined].astype(np.float64)
+    return {
+        "kind": "duration",
+        "rows": int(defined.sum()),
+        "mean_seconds": float(truth.mean()),
+        "mae_seconds": metrics.mean_absolute_error(truth, seconds),
+        "mae_log": metrics.mean_absolute_error(np.log1p(truth), log),
+        "mae_log_of_a_constant": metrics.mean_absolute_error(
+            np.log1p(truth), np.full_like(truth, np.median(np.log1p(truth)))
+        ),
+        "xauc": metrics.xauc(truth, seconds),
+        "spearman": metrics.spearman(truth, seconds),
+        "bias_tre": metrics.duration_bias(truth, seconds),
+        "bias_tre_without_debias": metrics.duration_bias(truth, np.expm1(log)),
+        "rms_log": float(np.sqrt(np.mean((np.log1p(truth) - log) ** 2))),
+    }
+
+
+def ranking_report(rows: Impressions, scores: Array, label: str) -> dict[str, float]:
+    """How well *scores* order each list by a binary label."""
+    defined = np.isfinite(rows.labels[label])
+    labels, kept, lists = rows.labels[label][defined], scores[defined], rows.lists[defined]
+    return {
+        "ndcg_at_10": metrics.ndcg_at(labels, kept, lists, k=10),
+        "auc_within_lists": metrics.grouped_auc(labels, kept, lists, weighting="uniform").value,
+        "gauc_by_user_row_weighted": metrics.grouped_auc(
+            labels, kept, rows.users[defined], weighting="rows"
+        ).value,
+    }
+
+
+def fused_scores(rows: Impressions, fusion: Fusion) -> Array:
+    """Score list by list, as the service does: listwise functions must not look over a list's edge."""
+    values = {name: (rows.heads.get(name, rows.numbers.get(name))) for name in fusion.reads}
+    edges = np.flatnonzero(np.r_[True, rows.lists[1:] != rows.lists[:-1], True])
+    scores = np.empty(len(rows.lists))
+    for start, stop in pairwise(edges):
+        part = {name: np.asarray(value)[start:stop] for name, value in values.items()}
+        scores[start:stop], _ = fusion.score(part, int(stop - start))
+    return scores
