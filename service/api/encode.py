@@ -1,0 +1,45 @@
+"""A ranking to a body."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.ranking.query import RankResult
+
+__all__ = ["encode_result"]
+
+
+def encode_result(result: RankResult) -> bytes:
+    """Give the JSON of a ranking; float32 heads come back exactly, a score that is not finite is null."""
+    document = {
+        "request_id": result.query.request_id,
+        "model": {"name": result.manifest.name, "version": result.model_version},
+        "fusion": {"profile": result.profile, "revision": result.fusion_revision},
+        "results": _results(result),
+        "timings_ms": {stage: round(s * 1000.0, 4) for stage, s in result.timings.stages.items()},
+        "degraded": False,
+        "unknown_items": int(np.count_nonzero(result.unknown_items)),
+    }
+    return orjson.dumps(document)
+
+
+def _results(result: RankResult) -> list[dict[str, Any]]:
+    item_ids = result.query.item_ids
+    # orjson writes what is not finite as null.
+    rows = [
+        {"item_id": item_ids[position], "rank": rank, "score": score}
+        for rank, (position, score) in enumerate(
+            zip(result.order.tolist(), result.scores.tolist(), strict=True), start=1
+        )
+    ]
+    if result.query.with_heads:
+        for row, heads in zip(rows, _heads(result), strict=True):
+            row["heads"] = heads
+    return rows
+
+
+def _heads(result: RankResult) -> list[dict[str, float]]:
+    names = list(result.heads)
+    columns = [result.heads[name][result.order].tolist() for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

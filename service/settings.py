@@ -1,0 +1,64 @@
+"""Settings, from ``FULCRUM_*`` variables. Only ``cli`` and ``app`` read them."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings"]
+
+PREFIX = "FULCRUM_"
+# Read by training, which shares the prefix.
+_OTHERS = {"FULCRUM_DATA"}
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    models: Path = Field(default=Path("models_onnx"), description="Folder of bundles, <name>/<version>/.")
+    fusion_store: Path = Field(
+        default=Path("var/fusion.sqlite"), description="SQLite file that keeps every fusion revision."
+    )
+    admin_token: SecretStr | None = Field(
+        default=None, description="Bearer token of the admin API; unset or empty, the admin API is closed."
+    )
+    max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="Largest request body.")
+    max_candidates: int = Field(default=10_000, ge=1, description="Most candidates of one request.")
+    max_batch_rows: int = Field(
+        default=2_048, ge=1, description="Candidates that are joined into one graph call at most."
+    )
+    max_waiting_rows: int = Field(
+        default=50_000, ge=1, description="Candidates that may wait; beyond, requests get 429 at once."
+    )
+    workers: int = Field(
+        default=0, ge=0, description="Graph calls at a time; 0 takes the cores that this process may use."
+    )
+    default_deadline_ms: float | None = Field(
+        default=None, gt=0, description="Deadline of requests that name none; unset, they never expire."
+    )
+    watch_interval_s: float = Field(default=2.0, gt=0, description="Seconds between looks for new bundles.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe log line that is written."
+    )
+
+    @field_validator("admin_token", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, token: Any) -> Any:
+        return token or None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_variables(cls, values: Any) -> Any:
+        """A misspelt variable would be ignored in silence."""
+        known = {PREFIX + name.upper() for name in cls.model_fields} | _OTHERS
+        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+        if unknown:
+            msg = f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+            raise ValueError(msg)
+        return values

@@ -1,0 +1,78 @@
+"""The item table, in memory: encoded once at load, so that a request by id costs one take."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from contract.arrays import FloatArray, SideArrays
+from contract.encoding import Encoder, numeric_column
+from service.ports import ItemRows
+
+__all__ = ["MemoryItemStore", "read_items"]
+
+
+class MemoryItemStore:
+    """Items in arrays; the last row stands for every unknown item.
+
+    Args:
+        rows: Item id to its row.
+        encoded: Every item's candidate side, and behind them one row with every field missing.
+        numbers: Raw number fields in the same order.
+    """
+
+    def __init__(
+        self, rows: Mapping[str, int], encoded: SideArrays, numbers: Mapping[str, FloatArray]
+    ) -> None:
+        self._rows = rows
+        self._encoded = encoded
+        self._numbers = numbers
+
+    @classmethod
+    def build(
+        cls, encoder: Encoder, item_ids: Sequence[str], columns: Mapping[str, Any]
+    ) -> "MemoryItemStore":
+        """Encode a catalogue.
+
+        Raises:
+            EncodingError: When a column does not fit the schema.
+        """
+        size = len(item_ids)
+        stored = encoder.encode("candidate", columns, size, path="/items")
+        missing = encoder.encode("candidate", {}, 1)
+        encoded = SideArrays(
+            ids=np.concatenate([stored.ids, missing.ids]), dense=np.concatenate([stored.dense, missing.dense])
+        )
+        numbers = {
+            field.name: np.append(numeric_column(field, columns[field.name], size), field.default)
+            for field in encoder.schema.numbers_on("candidate")
+            if field.name in columns
+        }
+        return cls({item: row for row, item in enumerate(item_ids)}, encoded, numbers)
+
+    async def fetch(self, item_ids: Sequence[str]) -> ItemRows:
+        """Give one row an id, in the order asked."""
+        unknown = len(self._rows)
+        find = self._rows.get
+        rows = np.fromiter((find(item, unknown) for item in item_ids), dtype=np.int64, count=len(item_ids))
+        return ItemRows(
+            encoded=self._encoded.take(rows),
+            numbers={name: values[rows] for name, values in self._numbers.items()},
+            found=rows != unknown,
+        )
+
+
+def read_items(path: Path | None, encoder: Encoder) -> MemoryItemStore:
+    """Load the item table of a bundle; without one, every item is unknown."""
+    if path is None:
+        return MemoryItemStore.build(encoder, [], {})
+    table = pq.read_table(path)
+    numbers = {field.name for field in encoder.schema.numbers_on("candidate")}
+    columns = {
+        name: table[name].to_numpy().astype(np.float64) if name in numbers else table[name].to_pylist()
+        for name in table.column_names
+        if name != "item_id"
+    }
+    return MemoryItemStore.build(encoder, table["item_id"].to_pylist(), columns)

@@ -1,0 +1,174 @@
+"""Every metric of the service: names, labels and buckets in one place. Base units, prefix ``fulcrum_``.
+
+No label takes a value that a client can invent: names of models and profiles come from what is served.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from contract.arrays import FloatArray, Predictions
+from service.telemetry.histogram import ArrayHistogram
+
+__all__ = ["Metrics"]
+
+_SECONDS = tuple(0.0001 * 2**power for power in range(16))
+_ROWS = tuple(2.0**power for power in range(14))
+_HEAD_VALUES = (
+    0.001,
+    0.003,
+    0.01,
+    0.03,
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    0.7,
+    0.9,
+    1.0,
+    3.0,
+    10.0,
+    30.0,
+    100.0,
+    300.0,
+    1000.0,
+)
+_SCORES = (-10.0, -1.0, -0.1, 0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
+
+disable_created_metrics()
+
+
+class Metrics:
+    """One set of metrics for one app, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "fulcrum_requests", "Answered requests.", ["route", "status"], registry=registry
+        )
+        self._request_seconds = Histogram(
+            "fulcrum_request_duration_seconds",
+            "Time from the first byte of a request to the last of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._stage_seconds = Histogram(
+            "fulcrum_stage_duration_seconds",
+            "Time of a stage of a rank request.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._candidates = Histogram(
+            "fulcrum_candidates", "Candidates of a rank request.", buckets=_ROWS, registry=registry
+        )
+        self._batch_rows = Histogram(
+            "fulcrum_batch_rows", "Candidates of a graph call.", buckets=_ROWS, registry=registry
+        )
+        self._batch_requests = Histogram(
+            "fulcrum_batch_requests", "Requests of a graph call.", buckets=_ROWS[:8], registry=registry
+        )
+        self._head_values = ArrayHistogram(
+            "fulcrum_head_value", "Values of a head, in its own unit.", ["model", "head"], _HEAD_VALUES
+        )
+        self._scores = ArrayHistogram("fulcrum_score", "Scores after fusion.", ["profile"], _SCORES)
+        self._non_finite = Counter(
+            "fulcrum_scores_not_finite", "Scores that were not finite.", ["profile"], registry=registry
+        )
+        self._unknown_items = Counter(
+            "fulcrum_unknown_items",
+            "Candidates that the item table does not know.",
+            ["model"],
+            registry=registry,
+        )
+        self._swaps = Counter(
+            "fulcrum_model_swaps",
+            "New model versions, by what became of them.",
+            ["result"],
+            registry=registry,
+        )
+        self._fusion_writes = Counter(
+            "fulcrum_fusion_writes", "Fusion changes, by what became of them.", ["result"], registry=registry
+        )
+        registry.register(self._head_values)
+        registry.register(self._scores)
+
+    def observe_rank(
+        self,
+        *,
+        model: str,
+        profile: str,
+        stages: Mapping[str, float],
+        heads: Predictions,
+        scores: FloatArray,
+        non_finite: int,
+        unknown_items: int,
+    ) -> None:
+        """Record one ranked request; see :class:`service.ports.StageObserver`."""
+        for stage, seconds in stages.items():
+            self.observe_stage(stage, seconds)
+        self._candidates.observe(len(scores))
+        for head, values in heads.items():
+            self._head_values.observe((model, head), values)
+        self._scores.observe((profile,), scores)
+        self._non_finite.labels(profile).inc(non_finite)
+        self._unknown_items.labels(model).inc(unknown_items)
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """Record one stage."""
+        self._stage_seconds.labels(stage).observe(seconds)
+
+    def observe_batch(self, *, rows: int, requests: int) -> None:
+        """Record one graph call."""
+        self._batch_rows.observe(rows)
+        self._batch_requests.observe(requests)
+
+    def observe_request(self, *, route: str, status: int, seconds: float) -> None:
+        """Record one answer; *route* is the route's pattern, never the path that the client sent."""
+        self._requests.labels(route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def observe_swap(self, *, result: str) -> None:
+        """Record what became of a new version: ``loaded`` or ``rejected``."""
+        self._swaps.labels(result).inc()
+
+    def observe_fusion_write(self, *, result: str) -> None:
+        """Record what became of a fusion change: ``accepted`` or ``refused``."""
+        self._fusion_writes.labels(result).inc()
+
+    def add_info(
+        self, name: str, help_text: str, labels: Iterable[str], read: Callable[[], Iterable[tuple[str, ...]]]
+    ) -> None:
+        """Publish facts as labels of a gauge that is 1, read anew at every scrape."""
+        self.registry.register(_Info(name, help_text, tuple(labels), read))
+
+    def exposition(self) -> bytes:
+        """Give everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _Info(Collector):
+    """Facts that change, without leaving old ones behind."""
+
+    def __init__(
+        self,
+        name: str,
+        help_text: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Iterable[tuple[str, ...]]],
+    ) -> None:
+        self._name = name
+        self._help = help_text
+        self._labels = labels
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """Give one sample a fact."""
+        family = GaugeMetricFamily(self._name, self._help, labels=self._labels)
+        for values in self._read():
+            family.add_metric(values, 1)
+        yield family
