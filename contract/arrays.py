@@ -65,9 +65,7 @@ class GraphInputs:
     @classmethod
     def single(cls, request: SideArrays, candidate: SideArrays) -> "GraphInputs":
         """Join one request with all its candidates."""
-        return cls(
-            request=request, candidate=candidate, request_index=np.zeros(len(candidate), dtype=np.int64)
-        )
+        return cls(request=request, candidate=candidate, request_index=np.zeros(len(candidate), dtype=np.int64))
 
     @classmethod
     def merge(cls, parts: "list[GraphInputs]") -> "GraphInputs":

@@ -112,9 +112,7 @@ def bundle_versions(models: Path, name: str) -> list[int]:
     folder = models / name
     if not folder.is_dir():
         return []
-    return sorted(
-        int(p.name) for p in folder.iterdir() if p.name.isdecimal() and (p / MANIFEST_FILE).is_file()
-    )
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and (p / MANIFEST_FILE).is_file())
 
 
 def latest_bundle(models: Path, name: str) -> Bundle:
@@ -145,9 +143,7 @@ def read_bundle(path: Path) -> Bundle:
         if not file.is_file():
             raise BundleError(f"{file} is missing", fix="publish the bundle again; it was not copied whole")
         if sha256_of(file) != expected:
-            raise BundleError(
-                f"{file} does not match the sha256 in its manifest", fix="publish the bundle again"
-            )
+            raise BundleError(f"{file} does not match the sha256 in its manifest", fix="publish the bundle again")
     return Bundle(path=path, version=int(path.name), manifest=manifest)
 
 
@@ -206,9 +202,7 @@ def _rename_into_place(draft: Path, home: Path) -> Bundle:
                 raise
             continue
         return read_bundle(home / str(version))
-    raise BundleError(
-        f"no free version under {home} after {_PUBLISH_TRIES} tries", fix="publish one at a time"
-    )
+    raise BundleError(f"no free version under {home} after {_PUBLISH_TRIES} tries", fix="publish one at a time")
 
 
 def sha256_of(path: Path) -> str:

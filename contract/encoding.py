@@ -141,9 +141,7 @@ class Encoder:
         out[np.arange(field.max_length) < lengths[:, None]] = self._lookup(field)(flat)
         return out
 
-    def _dense_column(
-        self, field: Numeric, columns: Mapping[str, Any], rows: int, path: str
-    ) -> NDArray[np.float32]:
+    def _dense_column(self, field: Numeric, columns: Mapping[str, Any], rows: int, path: str) -> NDArray[np.float32]:
         raw = numeric_column(field, columns.get(field.name), rows, path=f"{path}/{field.name}")
         return scale(field.scaling, raw)
 

@@ -155,15 +155,11 @@ def _parse(text: str) -> ast.expr:
     except (RecursionError, MemoryError):
         raise _too_deep() from None
     except ValueError as error:  # null bytes, and numbers of thousands of digits
-        raise FormulaError(
-            f"the formula cannot be read: {error}", fix="use plain text", path="/formula"
-        ) from None
+        raise FormulaError(f"the formula cannot be read: {error}", fix="use plain text", path="/formula") from None
 
 
 def _too_deep() -> FormulaError:
-    return FormulaError(
-        f"the formula is nested more than {MAX_DEPTH} levels deep", fix="flatten it", path="/formula"
-    )
+    return FormulaError(f"the formula is nested more than {MAX_DEPTH} levels deep", fix="flatten it", path="/formula")
 
 
 class _Compiler:
@@ -235,23 +231,17 @@ class _Compiler:
         if name not in FUNCTIONS:
             raise _refused(
                 node,
-                f"{name!r} is not a function of the formula language"
-                if name
-                else "only plain functions can be called",
+                f"{name!r} is not a function of the formula language" if name else "only plain functions can be called",
                 fix=f"functions are: {', '.join(FUNCTIONS)}",
             )
         function, fewest, most = FUNCTIONS[name]
         if node.keywords or not fewest <= len(node.args) <= most:
-            raise _refused(
-                node, f"{name} takes {fewest if fewest == most else f'{fewest} to {most}'} arguments"
-            )
+            raise _refused(node, f"{name} takes {fewest if fewest == most else f'{fewest} to {most}'} arguments")
         arguments = [self.compile(argument, depth + 1) for argument in node.args]
         if name in _LISTWISE:
             return lambda values: function(_as_list(arguments[0](values), values))
         if name == "where":
-            return lambda values: np.where(
-                arguments[0](values) != 0, arguments[1](values), arguments[2](values)
-            )
+            return lambda values: np.where(arguments[0](values) != 0, arguments[1](values), arguments[2](values))
         return lambda values: function(*(argument(values) for argument in arguments))
 
 

@@ -64,7 +64,5 @@ class Manifest(Frozen):
 
     def formula_variables(self) -> dict[str, str]:
         """Name what a fusion formula may read besides its weights, and what each is."""
-        numbers = {
-            field.name: f"{field.side} field" for field in self.features.fields if field.kind == "numeric"
-        }
+        numbers = {field.name: f"{field.side} field" for field in self.features.fields if field.kind == "numeric"}
         return numbers | {head.name: f"head ({head.unit})" for head in self.heads}

@@ -42,9 +42,7 @@ class ServiceError(Exception):
 
     code: ClassVar[str] = "internal_error"
 
-    def __init__(
-        self, detail: str, *, fix: str = "", path: str = "", retry_after_s: float | None = None
-    ) -> None:
+    def __init__(self, detail: str, *, fix: str = "", path: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.fix = fix

@@ -80,9 +80,7 @@ def input_specs(schema: FeatureSchema) -> tuple[TensorSpec, ...]:
 def output_specs(tasks: Sequence[Task]) -> tuple[TensorSpec, ...]:
     """Give the graph's outputs, one a head."""
     return tuple(
-        TensorSpec(name=head.output, dtype="float32", shape=("N",))
-        for task in tasks
-        for head in heads_of(task)
+        TensorSpec(name=head.output, dtype="float32", shape=("N",)) for task in tasks for head in heads_of(task)
     )
 
 
@@ -159,9 +157,7 @@ def graph_session(path: Path, *, threads: int = 1) -> ort.InferenceSession:
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def random_inputs(
-    schema: FeatureSchema, requests: int, candidates: int, rng: np.random.Generator
-) -> GraphInputs:
+def random_inputs(schema: FeatureSchema, requests: int, candidates: int, rng: np.random.Generator) -> GraphInputs:
     """Make inputs of any size, ids beyond their tables among them: the graph has to clip those."""
     widths: dict[Side, int] = {side: sum(id_width(field) for field in schema.ids_on(side)) for side in SIDES}
     largest = max([2, *(schema.table_size(table) for table in schema.tables())])

@@ -56,9 +56,7 @@ def score_impressions(
     )
 
 
-def raw_numbers(
-    dataset: Dataset, split: str, schema: FeatureSchema, names: frozenset[str]
-) -> dict[str, NDArray[Any]]:
+def raw_numbers(dataset: Dataset, split: str, schema: FeatureSchema, names: frozenset[str]) -> dict[str, NDArray[Any]]:
     """Give raw values of number fields, one a candidate; a request's number is repeated for its candidates."""
     fields = [(side, field) for side in SIDES for field in schema.numbers_on(side) if field.name in names]
     parts: dict[str, list[NDArray[Any]]] = {field.name: [] for _, field in fields}

@@ -43,9 +43,7 @@ class GroupedAuc:
     skipped: int
 
 
-def grouped_auc(
-    labels: Array, scores: Array, groups: Array, *, weighting: Literal["rows", "uniform"]
-) -> GroupedAuc:
+def grouped_auc(labels: Array, scores: Array, groups: Array, *, weighting: Literal["rows", "uniform"]) -> GroupedAuc:
     """Mean AUC within groups.
 
     Args:

@@ -12,7 +12,7 @@ from contract.fusion import Fusion
 from contract.tasks import BinaryTask, DurationTask, Task
 from training import metrics
 
-__all__ = ["Impressions", "binary_report", "duration_report", "full_report", "ranking_report"]
+__all__ = ["Impressions", "full_report", "main_label", "ranking_report", "task_report"]
 
 Array = NDArray[Any]
 
@@ -40,10 +40,7 @@ def full_report(
     rows: Impressions, tasks: tuple[Task, ...], fusion: Fusion, baselines: Mapping[str, Fusion]
 ) -> dict[str, Any]:
     """Report every head, the fused ranking and the baselines."""
-    heads = {
-        task.name: (duration_report if isinstance(task, DurationTask) else binary_report)(rows, task.name)
-        for task in tasks
-    }
+    heads = {task.name: task_report(rows, task) for task in tasks}
     main = main_label(tasks)
     return {
         "rows": len(rows.lists),
@@ -62,6 +59,13 @@ def full_report(
             for name, baseline in baselines.items()
         },
     }
+
+
+def task_report(rows: Impressions, task: Task) -> dict[str, Any]:
+    """Report one task by its kind."""
+    if isinstance(task, DurationTask):
+        return duration_report(rows, task.name)
+    return binary_report(rows, task.name)
 
 
 def main_label(tasks: tuple[Task, ...]) -> str:
@@ -126,9 +130,7 @@ def ranking_report(rows: Impressions, scores: Array, label: str) -> dict[str, fl
     return {
         "ndcg_at_10": metrics.ndcg_at(labels, kept, lists, k=10),
         "auc_within_lists": metrics.grouped_auc(labels, kept, lists, weighting="uniform").value,
-        "gauc_by_user_row_weighted": metrics.grouped_auc(
-            labels, kept, rows.users[defined], weighting="rows"
-        ).value,
+        "gauc_by_user_row_weighted": metrics.grouped_auc(labels, kept, rows.users[defined], weighting="rows").value,
     }
 
 

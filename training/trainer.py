@@ -85,9 +85,7 @@ def _one_epoch(
     mean = _RunningMean(tasks)
     for batch in epoch_batches:
         losses = _losses(model, tasks, batch)
-        total = torch.stack(
-            [config.task_weights.get(name, 1.0) * loss for name, loss in losses.items()]
-        ).sum()
+        total = torch.stack([config.task_weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         if not torch.isfinite(total):
             raise TrainingDiverged(
                 f"the loss became {total.item()}", fix="lower the learning rate or look for broken features"
@@ -111,9 +109,7 @@ def _evaluate(model: MultiTaskModel, tasks: Sequence[Task], split: EncodedSplit)
 
 
 @torch.no_grad()
-def predict(
-    model: MultiTaskModel, split: EncodedSplit
-) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]]:
+def predict(model: MultiTaskModel, split: EncodedSplit) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]]:
     """Give the model's raw outputs on a whole split, by task, float32 ``[N]``."""
     model.eval()
     parts = [model(as_tensors(batch.inputs)) for batch in batches(split, requests=_PREDICT_REQUESTS)]
@@ -139,10 +135,7 @@ class _RunningMean:
 
 def _losses(model: MultiTaskModel, tasks: Sequence[Task], batch: Batch) -> dict[str, Tensor]:
     outputs = model(as_tensors(batch.inputs))
-    return {
-        task.name: task_loss(task, outputs[task.name], torch.from_numpy(batch.labels[task.name]))
-        for task in tasks
-    }
+    return {task.name: task_loss(task, outputs[task.name], torch.from_numpy(batch.labels[task.name])) for task in tasks}
 
 
 def as_tensors(inputs: GraphInputs) -> TensorInputs:

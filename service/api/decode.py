@@ -80,7 +80,7 @@ class Decoder:
     default_deadline_ms: float | None
     clock: Callable[[], float]
 
-    def decode(self, document: dict[str, Any], *, request_id: str, decode_s: float = 0.0) -> RankQuery:
+    def decode(self, document: dict[str, Any], *, request_id: str) -> RankQuery:
         """Check a document and give the query that it asks.
 
         Raises:
@@ -101,7 +101,6 @@ class Decoder:
             candidates=columns,
             weights=_weights(_object_at(document, "weights")),
             with_heads="heads" in _returned(document.get("return")),
-            decode_s=decode_s,
         )
 
     def _deadline(self, given: Any) -> float | None:
@@ -127,9 +126,7 @@ class Decoder:
 
     def _check_count(self, count: int) -> None:
         if count == 0:
-            raise EmptyCandidates(
-                "there are no candidates", fix="send at least one candidate", path="/candidates"
-            )
+            raise EmptyCandidates("there are no candidates", fix="send at least one candidate", path="/candidates")
         if count > self.max_candidates:
             raise TooManyCandidates(
                 f"the request carries {count} candidates, {self.max_candidates} are allowed",
@@ -148,9 +145,7 @@ def text_at(document: Mapping[str, Any], key: str) -> str | None:
     if value is None or (isinstance(value, str) and 0 < len(value) <= _MAX_NAME):
         return value
     if isinstance(value, str):
-        raise InvalidField(
-            f"{key} has {len(value)} characters", fix=f"send 1 to {_MAX_NAME} of them", path=f"/{key}"
-        )
+        raise InvalidField(f"{key} has {len(value)} characters", fix=f"send 1 to {_MAX_NAME} of them", path=f"/{key}")
     raise _wrong(f"/{key}", "a string", value)
 
 

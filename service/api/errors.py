@@ -90,9 +90,7 @@ def problem_body(
 
 def problem(document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
     """Wrap an error's document in a response."""
-    return Response(
-        orjson.dumps(document), status_code=document["status"], headers=headers, media_type=PROBLEM_TYPE
-    )
+    return Response(orjson.dumps(document), status_code=document["status"], headers=headers, media_type=PROBLEM_TYPE)
 
 
 def problem_of(error: ServiceError | ContractError) -> Response:

@@ -64,9 +64,7 @@ class FusionBook:
             )
         return revision, compiled
 
-    async def write(
-        self, profile_name: str, profile: FusionProfile, models: Sequence[ServedModel]
-    ) -> FusionRevision:
+    async def write(self, profile_name: str, profile: FusionProfile, models: Sequence[ServedModel]) -> FusionRevision:
         """Check a profile, keep it durably and put it in force; the next request uses it.
 
         Raises:

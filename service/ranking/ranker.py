@@ -28,9 +28,7 @@ class Ranker:
         clock: Monotonic seconds.
     """
 
-    def __init__(
-        self, *, catalog: ModelCatalog, fusions: FusionSource, observer: StageObserver, clock: Clock
-    ) -> None:
+    def __init__(self, *, catalog: ModelCatalog, fusions: FusionSource, observer: StageObserver, clock: Clock) -> None:
         self._catalog = catalog
         self._fusions = fusions
         self._observer = observer

@@ -166,9 +166,7 @@ class Batcher:
                     await self._answer([entry])
             return
         if not batch[0].future.done():
-            known = (
-                error if isinstance(error, ServiceError) else InferenceFailed(f"the graph failed: {error}")
-            )
+            known = error if isinstance(error, ServiceError) else InferenceFailed(f"the graph failed: {error}")
             batch[0].future.set_exception(known)
 
 

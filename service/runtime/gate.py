@@ -52,9 +52,7 @@ def _encode(encoder: Encoder, query: dict[str, Any]) -> GraphInputs:
             encoder.encode("candidate", columns, len(query["candidates"]["item_id"]), path="/candidates"),
         )
     except ContractError as error:
-        raise ModelRejected(
-            f"golden rows do not encode: {error.detail}", fix="export the bundle again"
-        ) from error
+        raise ModelRejected(f"golden rows do not encode: {error.detail}", fix="export the bundle again") from error
 
 
 def _rejected(bundle: Bundle, what: str) -> ModelRejected:

@@ -41,10 +41,7 @@ class LoadedModel:
     async def predict(self, inputs: GraphInputs, *, deadline: float | None) -> Inference:
         """Score one request's rows; see :class:`service.ports.ServedModel`."""
         raw = await self._batcher.submit(inputs, deadline=deadline)
-        heads = {
-            head.name: apply_calibration(head.calibration, raw.heads[head.output])
-            for head in self.manifest.heads
-        }
+        heads = {head.name: apply_calibration(head.calibration, raw.heads[head.output]) for head in self.manifest.heads}
         return Inference(heads=heads, queue_s=raw.queue_s, infer_s=raw.infer_s)
 
     async def aclose(self) -> None:

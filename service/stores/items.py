@@ -23,17 +23,13 @@ class MemoryItemStore:
         numbers: Raw number fields in the same order.
     """
 
-    def __init__(
-        self, rows: Mapping[str, int], encoded: SideArrays, numbers: Mapping[str, FloatArray]
-    ) -> None:
+    def __init__(self, rows: Mapping[str, int], encoded: SideArrays, numbers: Mapping[str, FloatArray]) -> None:
         self._rows = rows
         self._encoded = encoded
         self._numbers = numbers
 
     @classmethod
-    def build(
-        cls, encoder: Encoder, item_ids: Sequence[str], columns: Mapping[str, Any]
-    ) -> "MemoryItemStore":
+    def build(cls, encoder: Encoder, item_ids: Sequence[str], columns: Mapping[str, Any]) -> "MemoryItemStore":
         """Encode a catalogue.
 
         Raises:

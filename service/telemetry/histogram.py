@@ -35,9 +35,7 @@ class ArrayHistogram(Collector):
     def observe(self, labels: tuple[str, ...], values: NDArray[Any]) -> None:
         """Count every finite value."""
         finite = values[np.isfinite(values)]
-        counted = np.bincount(
-            np.searchsorted(self._edges, finite, side="left"), minlength=len(self._edges) + 1
-        )
+        counted = np.bincount(np.searchsorted(self._edges, finite, side="left"), minlength=len(self._edges) + 1)
         with self._lock:
             self._counts[labels] = self._counts.get(labels, 0) + counted
             self._sums[labels] = self._sums.get(labels, 0.0) + float(finite.sum())
@@ -49,7 +47,5 @@ class ArrayHistogram(Collector):
         with self._lock:
             for labels, counts in self._counts.items():
                 running = np.cumsum(counts).astype(float)
-                family.add_metric(
-                    labels, list(zip(names, running.tolist(), strict=True)), sum_value=self._sums[labels]
-                )
+                family.add_metric(labels, list(zip(names, running.tolist(), strict=True)), sum_value=self._sums[labels])
         yield family

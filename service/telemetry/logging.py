@@ -2,17 +2,33 @@
 
 import logging
 import sys
+from contextvars import ContextVar
 
 import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-__all__ = ["configure_logging"]
+__all__ = ["configure_logging", "current_request_id", "get_logger", "request_id_scope"]
+
+request_id_scope: ContextVar[str] = ContextVar("request_id", default="")
+"""Id of the request that the current task answers; "" outside of any."""
+
+
+def current_request_id() -> str:
+    """Give the id of the request that the current task answers."""
+    return request_id_scope.get()
+
+
+def get_logger() -> FilteringBoundLogger:
+    """Give the service's logger."""
+    logger: FilteringBoundLogger = structlog.get_logger("fulcrum")
+    return logger
 
 
 def configure_logging(level: str) -> None:
     """Set structlog up for the process."""
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _add_request_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -22,3 +38,9 @@ def configure_logging(level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if request_id := current_request_id():
+        event["request_id"] = request_id
+    return event

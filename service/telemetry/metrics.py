@@ -46,9 +46,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "fulcrum_requests", "Answered requests.", ["route", "status"], registry=registry
-        )
+        self._requests = Counter("fulcrum_requests", "Answered requests.", ["route", "status"], registry=registry)
         self._request_seconds = Histogram(
             "fulcrum_request_duration_seconds",
             "Time from the first byte of a request to the last of its answer.",

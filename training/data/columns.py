@@ -19,9 +19,9 @@ from contract.features import SIDES, FeatureSchema, Side, id_width
 from training.data.format import Dataset, FieldDeclaration
 from training.data.schema import flat_column
 
-__all__ = ["EncodedSplit", "encode_split", "raw_columns"]
+__all__ = ["GROUP_BUCKETS", "EncodedSplit", "encode_split", "raw_columns"]
 
-_GROUP_BUCKETS = 2**31
+GROUP_BUCKETS = 2**31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +81,7 @@ def encode_split(dataset: Dataset, split: str, schema: FeatureSchema, folder: Pa
 class _Arrays:
     """The files of one split while they are written."""
 
-    def __init__(
-        self, folder: Path, schema: FeatureSchema, labels: list[str], requests: int, rows: int
-    ) -> None:
+    def __init__(self, folder: Path, schema: FeatureSchema, labels: list[str], requests: int, rows: int) -> None:
         def new(name: str, dtype: type, *shape: int) -> NDArray[Any]:
             if 0 in shape:  # a file of no bytes cannot be mapped
                 return np.zeros(shape, dtype=dtype)
@@ -91,9 +89,7 @@ class _Arrays:
 
         self.sides: dict[Side, SideArrays] = {
             side: SideArrays(
-                ids=new(
-                    f"{side}_ids", np.int64, count, sum(id_width(field) for field in schema.ids_on(side))
-                ),
+                ids=new(f"{side}_ids", np.int64, count, sum(id_width(field) for field in schema.ids_on(side))),
                 dense=new(f"{side}_dense", np.float32, count, len(schema.numbers_on(side))),
             )
             for side, count in zip(SIDES, (requests, rows), strict=True)
@@ -114,9 +110,7 @@ class _Arrays:
             self.sides[side].ids[place] = encoded.ids
             self.sides[side].dense[place] = encoded.dense
         self.offsets[r.start + 1 : r.stop + 1] = self.rows + np.cumsum(lengths)
-        self.groups[r] = hash_bucket(
-            [str(user) for user in table[dataset.info.user_key].to_pylist()], _GROUP_BUCKETS
-        )
+        self.groups[r] = hash_bucket([str(user) for user in table[dataset.info.user_key].to_pylist()], GROUP_BUCKETS)
         for name, column in self.labels.items():
             column[n] = _floats(table[name].combine_chunks().flatten())
         self.requests, self.rows = r.stop, n.stop
@@ -133,11 +127,7 @@ class _Arrays:
 
 def raw_columns(table: pa.Table, dataset: Dataset, side: Side) -> dict[str, Any]:
     """Give the raw columns of one side as the encoder takes them: floats as arrays, all else as lists."""
-    return {
-        field.name: _raw(flat_column(table, field), field)
-        for field in dataset.info.fields
-        if field.side == side
-    }
+    return {field.name: _raw(flat_column(table, field), field) for field in dataset.info.fields if field.side == side}
 
 
 def _raw(column: pa.Array, field: FieldDeclaration) -> Any:

@@ -1,2 +1,5 @@
 """stub so that sources import; replaced below."""
-def prepare(*a, **k): raise SystemExit
+
+
+def prepare(*a, **k):
+    raise SystemExit

@@ -159,9 +159,7 @@ class Dataset:
             DataError: When the dataset has no such split.
         """
         if split not in self.info.splits:
-            raise DataError(
-                f"{self.path} has no split {split!r}", fix=f"it has {', '.join(self.info.splits)}"
-            )
+            raise DataError(f"{self.path} has no split {split!r}", fix=f"it has {', '.join(self.info.splits)}")
         with pq.ParquetFile(self.path / self.info.splits[split].file) as file:
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, use_threads=False)
@@ -233,9 +231,7 @@ class DatasetWriter:
         except (KeyError, pa.ArrowInvalid, ValueError) as error:
             raise DataError(f"the rows of {split!r} do not fit the declaration: {error}") from None
         if split not in self._writers:
-            self._writers[split] = pq.ParquetWriter(
-                self._draft / f"{split}.parquet", schema, compression="zstd"
-            )
+            self._writers[split] = pq.ParquetWriter(self._draft / f"{split}.parquet", schema, compression="zstd")
             self._sizes[split] = {"requests": 0, "rows": 0, "first_time": str(table["time"][0])}
         self._writers[split].write_table(table, row_group_size=max(1, table.num_rows))
         size = self._sizes[split]

@@ -15,7 +15,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from contract.fusion import DEFAULT_FORMULA
-from training.data.format import Dataset, DatasetInfo, DatasetWriter, FieldDeclaration, LabelDeclaration, open_dataset
+from training.data.format import (
+    Dataset,
+    DatasetInfo,
+    DatasetWriter,
+    FieldDeclaration,
+    LabelDeclaration,
+    open_dataset,
+)
 
 __all__ = ["Lists", "SimulatedWorld", "WorldConfig", "prepare"]
 
@@ -67,7 +74,10 @@ class SimulatedWorld:
     def __init__(self, config: WorldConfig, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.config = config
-        self.user_factors = rng.normal(size=(config.users, _FACTORS)) / np.sqrt(_FACTORS)
+        # Segments have tastes and their users vary around them, so that a model can learn from few rows.
+        self.segment = rng.integers(0, len(_SEGMENTS), size=config.users)
+        tastes = rng.normal(size=(len(_SEGMENTS), _FACTORS))
+        self.user_factors = (tastes[self.segment] + 0.4 * rng.normal(size=(config.users, _FACTORS))) / np.sqrt(_FACTORS)
         self.user_activity = rng.gamma(2.0, 1.0, size=config.users)
         self.category = rng.integers(0, len(_CATEGORIES), size=config.items)
         centres = rng.normal(size=(len(_CATEGORIES), _FACTORS))
@@ -75,7 +85,6 @@ class SimulatedWorld:
         self.quality = rng.normal(size=config.items)
         self.price = np.round(rng.lognormal(2.0, 0.7, size=config.items), 2)
         self.length = np.round(rng.lognormal(4.5, 0.6, size=config.items))
-        self.segment = np.argmax(self.user_factors, axis=1)
         # What a user liked before the log begins: the items nearest to him among a few at random.
         pool = rng.integers(0, config.items, size=(config.users, 60))
         affinity = np.einsum("uf,upf->up", self.user_factors, self.item_factors[pool])
@@ -158,8 +167,7 @@ class SimulatedWorld:
             "history": [[f"i{item}" for item in row] for row in self.history[users]],
         }
         columns |= {
-            name: pa.ListArray.from_arrays(offsets, pa.array(values, from_pandas=True))
-            for name, values in flat.items()
+            name: pa.ListArray.from_arrays(offsets, pa.array(values, from_pandas=True)) for name, values in flat.items()
         }
         return pa.table(columns).cast(info.arrow_schema().empty_table().select(list(columns)).schema)
 
@@ -224,15 +232,18 @@ def _info() -> DatasetInfo:
         FieldDeclaration(name="device", side="request", kind="categorical", dtype="string"),
         FieldDeclaration(name="activity", side="request", kind="numeric", dtype="float", scaling="log"),
         FieldDeclaration(
-            name="history", side="request", kind="sequence", dtype="string", max_length=_HISTORY, shares="item"
+            name="history",
+            side="request",
+            kind="sequence",
+            dtype="string",
+            max_length=_HISTORY,
+            shares="item",
         ),
     ]
     candidate = [
         FieldDeclaration(name="item", side="candidate", kind="categorical", dtype="string", static=True),
         FieldDeclaration(name="category", side="candidate", kind="categorical", dtype="string", static=True),
-        FieldDeclaration(
-            name="price", side="candidate", kind="numeric", dtype="float", scaling="log", static=True
-        ),
+        FieldDeclaration(name="price", side="candidate", kind="numeric", dtype="float", scaling="log", static=True),
         FieldDeclaration(
             name="length_seconds", side="candidate", kind="numeric", dtype="float", scaling="log", static=True
         ),

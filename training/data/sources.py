@@ -37,9 +37,7 @@ def prepare_dataset(
         return ebnerd.prepare(locate_raw(name), out, rows=rows, progress=progress)
     if Path(name).is_dir():
         return open_dataset(Path(name))
-    raise DataError(
-        f"there is no data set {name!r}", fix=f"known: {', '.join(SOURCES)}, or the path of a prepared one"
-    )
+    raise DataError(f"there is no data set {name!r}", fix=f"known: {', '.join(SOURCES)}, or the path of a prepared one")
 
 
 def locate_raw(name: str) -> Path:

@@ -70,8 +70,7 @@ class Mmoe(MultiTaskModel):
         gates_NTE = self.gate_weights(u_RU, c_NC, inputs.request_index)
         mixed_NTH = torch.matmul(gates_NTE, experts_NEH)
         return {
-            task: torch.flatten(self.towers[task](mixed_NTH[:, position]))
-            for position, task in enumerate(self.tasks)
+            task: torch.flatten(self.towers[task](mixed_NTH[:, position])) for position, task in enumerate(self.tasks)
         }
 
     def gate_weights(self, u_RU: Tensor, c_NC: Tensor, request_index: Tensor) -> Tensor:

@@ -44,16 +44,12 @@ def architectures() -> dict[str, Architecture]:
     return dict(sorted(_ARCHITECTURES.items()))
 
 
-def build_model(
-    name: str, schema: FeatureSchema, tasks: Sequence[str], config: ModelConfig
-) -> MultiTaskModel:
+def build_model(name: str, schema: FeatureSchema, tasks: Sequence[str], config: ModelConfig) -> MultiTaskModel:
     """Build an architecture.
 
     Raises:
         UnknownArchitecture: Naming those that exist.
     """
     if name not in _ARCHITECTURES:
-        raise UnknownArchitecture(
-            f"there is no architecture {name!r}", fix=f"known: {', '.join(architectures())}"
-        )
+        raise UnknownArchitecture(f"there is no architecture {name!r}", fix=f"known: {', '.join(architectures())}")
     return _ARCHITECTURES[name].model(schema, tasks, config)

@@ -1,0 +1,50 @@
+"""``/v1/models``: what is served, and a body to try it with."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.api.schemas import ModelList, ModelSummary, RankRequest, problems
+from service.runtime.model import LoadedModel
+from service.runtime.registry import ModelRegistry
+
+__all__ = ["models_router"]
+
+
+def models_router(registry: ModelRegistry) -> APIRouter:
+    """Give the routes that show the served models."""
+    router = APIRouter(prefix="/v1/models", tags=["models"])
+
+    @router.get("", response_model=ModelList)
+    async def every_model() -> dict[str, Any]:
+        """List the served models with their heads and fields."""
+        return {"models": [_summary(model) for model in registry.all()]}
+
+    @router.get("/{name}", response_model=ModelSummary, responses=problems(404, 422, 503))
+    async def one_model(name: str) -> dict[str, Any]:
+        """Show one served model."""
+        return _summary(registry.current(name))
+
+    @router.get(
+        "/{name}/example",
+        response_model=None,
+        responses={200: {"model": RankRequest}, **problems(404, 422, 503)},
+    )
+    async def example(name: str) -> dict[str, Any]:
+        """Give a complete body for /v1/rank, made from the model's golden rows."""
+        return registry.current(name).example
+
+    return router
+
+
+def _summary(model: LoadedModel) -> dict[str, Any]:
+    manifest = model.manifest
+    return {
+        "name": manifest.name,
+        "version": model.version,
+        "architecture": manifest.architecture,
+        "heads": [{"name": head.name, "unit": head.unit, "task": head.task} for head in manifest.heads],
+        "fields": [{"name": field.name, "side": field.side, "kind": field.kind} for field in manifest.features.fields],
+        "metrics": manifest.metrics,
+        "created_at": manifest.provenance.created_at.isoformat(),
+    }

@@ -1,0 +1,204 @@
+"""The documents of the API, for its readers: OpenAPI is made from these, the hot path builds none of them."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "FusionBody",
+    "FusionList",
+    "FusionState",
+    "Health",
+    "ModelList",
+    "ModelSummary",
+    "Problem",
+    "RankRequest",
+    "RankResponse",
+    "Version",
+    "json_body",
+    "problems",
+]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class RankRequest(_Document):
+    """Candidates to rank for one request."""
+
+    request_id: str | None = Field(None, min_length=1, max_length=128, description="Echoed; made up when left out.")
+    model: str | None = Field(
+        None, min_length=1, max_length=128, description="Name of the model; may be left out if there is one."
+    )
+    profile: str | None = Field(
+        None, min_length=1, max_length=128, description="Fusion profile; `default` when left out."
+    )
+    top_k: int | None = Field(None, ge=1, description="Results wanted; all when left out.")
+    deadline_ms: float | None = Field(
+        None, gt=0, le=600_000, description="Milliseconds after which no answer is wanted."
+    )
+    request: dict[str, Any] | None = Field(
+        None, description="Request-side features by name; one left out takes its default."
+    )
+    candidates: dict[str, list[Any]] | list[dict[str, Any]] = Field(
+        description=(
+            "Columns of equal length, or a list of objects. `item_id` (strings) is required; candidate "
+            "features stand beside it, or come from the item table."
+        )
+    )
+    weights: dict[str, float] | None = Field(
+        None, description="Replaces weights of the profile, for this request alone."
+    )
+    return_: list[Literal["heads"]] | None = Field(
+        None, alias="return", description="What else to give for each result."
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "request": {"hour": 20},
+                    "candidates": {"item_id": ["i1", "i2"], "price": [3.5, 8.0]},
+                    "top_k": 2,
+                    "return": ["heads"],
+                }
+            ]
+        }
+    )
+
+
+class ModelName(_Document):
+    """Which model answered."""
+
+    name: str
+    version: int
+
+
+class FusionName(_Document):
+    """Which fusion revision made the scores."""
+
+    profile: str
+    revision: int
+
+
+class Result(_Document):
+    """One ranked candidate."""
+
+    item_id: str
+    rank: int = Field(ge=1)
+    score: float | None = Field(description="Fused score; null where it was not finite.")
+    heads: dict[str, float | None] | None = Field(None, description="Head values, in the units that /v1/models states.")
+
+
+class RankResponse(_Document):
+    """The ranking, best first."""
+
+    request_id: str
+    model: ModelName
+    fusion: FusionName
+    results: list[Result]
+    timings_ms: dict[str, float] = Field(description="Milliseconds of each stage.")
+    degraded: bool
+    unknown_items: int = Field(description="Candidates that the item table does not know.")
+
+
+class Problem(_Document):
+    """An error (RFC 9457)."""
+
+    type: str = Field(examples=["urn:fulcrum:error:invalid_field"])
+    title: str
+    status: int
+    code: str = Field(description="Stable; programs may branch on it.")
+    detail: str = Field(description="What is wrong.")
+    fix: str = Field(description="How to mend it.")
+    path: str = Field(description="JSON pointer to the bad field; empty where there is none.")
+    request_id: str
+    retry_after_s: float | None = None
+
+
+class HeadSummary(_Document):
+    """A head that formulas may read."""
+
+    name: str
+    unit: str
+    task: str
+
+
+class FieldSummary(_Document):
+    """A feature that requests may carry."""
+
+    name: str
+    side: str
+    kind: str
+
+
+class ModelSummary(_Document):
+    """A served model."""
+
+    name: str
+    version: int
+    architecture: str
+    heads: list[HeadSummary]
+    fields: list[FieldSummary]
+    metrics: dict[str, float] = Field(description="Offline metrics.")
+    created_at: str
+
+
+class ModelList(_Document):
+    """All served models."""
+
+    models: list[ModelSummary]
+
+
+class FusionBody(_Document):
+    """A new state of a fusion profile."""
+
+    formula: str = Field(min_length=1, examples=["w1 * ctr + w2 * log1p(duration_seconds)"])
+    weights: dict[str, float] = Field(default_factory=dict, examples=[{"w1": 1.0, "w2": 0.5}])
+    non_finite: Literal["bottom", "fail"] = Field(
+        "bottom", description="What a score that is not finite does: rank last, or fail the request."
+    )
+
+
+class FusionState(FusionBody):
+    """A fusion profile in force."""
+
+    profile: str
+    revision: int
+    created_at: str
+
+
+class FusionList(_Document):
+    """All fusion profiles in force."""
+
+    profiles: list[FusionState]
+
+
+class Health(_Document):
+    """Whether this process should get traffic."""
+
+    status: Literal["ready", "not_ready", "draining", "alive"]
+    models: dict[str, int] = Field(default_factory=dict, description="Served versions by name.")
+    profiles: dict[str, int] = Field(default_factory=dict, description="Fusion revisions by profile.")
+    rejected: dict[str, str] = Field(default_factory=dict, description="Bundles refused, and why.")
+
+
+class Version(_Document):
+    """What is running."""
+
+    version: str
+    python: str
+    onnxruntime: str
+
+
+def json_body(document: type[BaseModel]) -> dict[str, Any]:
+    """Describe a body that the route reads by itself."""
+    schema = document.model_json_schema(by_alias=True)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the errors of a route."""
+    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    return {status: {"description": "The request was refused.", "content": content} for status in statuses}

@@ -1,0 +1,202 @@
+"""The offline commands: data, train, evaluate, export, replay."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+import training.models
+from contract.bundle import Bundle, latest_bundle, read_bundle
+from training import pipeline
+from training.config import OptimConfig, TrainConfig
+from training.data.format import Dataset
+from training.data.sources import SOURCES, prepare_dataset
+from training.models.base import ModelConfig
+from training.models.registry import architectures
+from training.replay import replay as replay_dataset
+
+__all__ = ["evaluate", "models", "prepare", "replay", "train"]
+
+console = Console(stderr=True)
+_ = training.models  # filled the registry
+
+DataName = Annotated[str, typer.Option("--data", help=f"{', '.join(SOURCES)}, or the folder of a prepared dataset.")]
+Rows = Annotated[int | None, typer.Option(min=1, help="About how many impressions to use; all by default.")]
+Seed = Annotated[int, typer.Option(help="The same seed on the same machine gives the same losses.")]
+Models = Annotated[Path, typer.Option("--models", help="Folder of bundles.")]
+
+
+def prepare(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(SOURCES)}.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the prepared dataset to.")],
+    rows: Rows = None,
+    seed: Seed = 0,
+) -> None:
+    """Prepare a data set: one row a request, split by time, features known before each impression."""
+    with _progress() as bar:
+        dataset = _prepared(name, out, rows, seed, bar)
+    for split, size in dataset.info.splits.items():
+        console.print(f"{split}: {size.requests:,} lists, {size.rows:,} impressions")
+
+
+def train(
+    data: DataName = "simulator",
+    arch: Annotated[str, typer.Option(help="Architecture; see `fulcrum models`.")] = "mmoe",
+    out: Annotated[Path, typer.Option(help="Models folder to publish into.")] = Path("models"),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data at most.")] = 5,
+    rows: Rows = None,
+    seed: Seed = 0,
+    name: Annotated[str | None, typer.Option(help="Name of the model; the data set's by default.")] = None,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW.")] = 1e-3,
+    batch_requests: Annotated[int, typer.Option(min=1, help="Lists a step.")] = 128,
+    embedding_dim: Annotated[int, typer.Option(min=1, help="Width of an id's vector.")] = 16,
+    num_experts: Annotated[int, typer.Option(min=1, help="Experts, where the architecture has them.")] = 4,
+    dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden units.")] = 0.1,
+) -> None:
+    """Train a ranker and publish it as the next version of its model, ready to serve."""
+    config = TrainConfig(
+        data=data,
+        arch=arch,
+        epochs=epochs,
+        rows=rows,
+        seed=seed,
+        model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts, dropout=dropout),
+        optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests),
+    )
+    with _dataset(data, rows, seed) as dataset, _progress() as bar:
+        bundle = pipeline.train_and_publish(dataset, config, out, name=name or dataset.info.name, progress=_stages(bar))
+    show_report(bundle.report())
+    console.print(f"published {bundle.path}; serve it with: fulcrum serve --models {out}")
+
+
+def evaluate(
+    data: DataName,
+    bundle: Annotated[Path, typer.Option(help="Bundle folder, <models>/<name>/<version>.")],
+    split: Annotated[str, typer.Option(help="Split to report on.")] = "test",
+    rows: Rows = None,
+    seed: Seed = 0,
+) -> None:
+    """Report a published bundle on a split; prints the report as JSON."""
+    with _dataset(data, rows, seed) as dataset:
+        report = pipeline.evaluate_bundle(read_bundle(bundle), dataset, split=split)
+    show_report(report)
+    typer.echo(json.dumps(report))
+
+
+def replay(
+    data: DataName,
+    url: Annotated[str, typer.Option(help="The running server.")] = "http://127.0.0.1:8000",
+    model: Annotated[str | None, typer.Option(help="Model to ask; the only one by default.")] = None,
+    models: Models = Path("models"),
+    profile: Annotated[str, typer.Option(help="Fusion profile to ask for.")] = "default",
+    split: Annotated[str, typer.Option(help="Split to send.")] = "test",
+    rows: Rows = None,
+    seed: Seed = 0,
+) -> None:
+    """Send held-out impressions through a running server; report what it answered beside the offline report."""
+    served = httpx.get(f"{url}/v1/models", timeout=10).raise_for_status().json()["models"]
+    chosen = model or served[0]["name"]
+    bundle = latest_bundle(models, chosen)
+    with _dataset(data, rows, seed) as dataset, _progress() as bar:
+        total = dataset.info.splits[split].requests
+        task = bar.add_task("replaying", total=total)
+        replayed = replay_dataset(
+            dataset,
+            url,
+            model=chosen,
+            profile=profile,
+            split=split,
+            tasks=bundle.manifest.tasks,
+            on_request=lambda: bar.advance(task),
+        )
+    show_difference(replayed.report, bundle)
+    typer.echo(json.dumps(vars(replayed)))
+
+
+def models() -> None:
+    """List the architectures that can be trained."""
+    table = Table("name", "paper")
+    for architecture in architectures().values():
+        table.add_row(architecture.name, architecture.title)
+    Console().print(table)
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """Print the numbers that a person looks at first."""
+    table = Table("head", "metric", "value")
+    for name, values in numbers_of(report):
+        head, _, metric = name.partition(".")
+        table.add_row(head, metric, f"{values:.4f}")
+    console.print(table)
+
+
+def show_difference(report: dict[str, Any], bundle: Bundle) -> None:
+    """Print online numbers beside the bundle's offline ones."""
+    offline = dict(numbers_of(bundle.report()))
+    table = Table("metric", "over HTTP", "offline", "difference")
+    for name, value in numbers_of(report):
+        if name in offline:
+            table.add_row(name, f"{value:.6f}", f"{offline[name]:.6f}", f"{value - offline[name]:.1e}")
+    console.print(table)
+
+
+def numbers_of(report: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Give every number of the heads, the fused ranking and the baselines, by dotted name."""
+    groups = {**report["heads"], "fused": report["fused"]}
+    groups |= {f"baseline {name}": values for name, values in report.get("baselines", {}).items()}
+    for group, values in groups.items():
+        for metric, value in values.items():
+            if isinstance(value, float):
+                yield f"{group}.{metric}", value
+
+
+@contextmanager
+def _dataset(name: str, rows: int | None, seed: int) -> Iterator[Dataset]:
+    """Prepare a data set for one command, or open a prepared one."""
+    with tempfile.TemporaryDirectory(prefix="fulcrum-data-") as scratch:
+        with _progress() as bar:
+            dataset = _prepared(name, Path(scratch) / "prepared", rows, seed, bar)
+        yield dataset
+
+
+def _prepared(name: str, out: Path, rows: int | None, seed: int, bar: Progress) -> Dataset:
+    task = bar.add_task(f"preparing {name}", total=None)
+    return prepare_dataset(name, out, rows=rows, seed=seed, progress=lambda n: bar.advance(task, n))
+
+
+def _stages(bar: Progress) -> pipeline.Progress:
+    tasks: list[Any] = []
+
+    def stage(name: str, rows: int) -> None:
+        for task in tasks:
+            bar.stop_task(task)
+        tasks.append(bar.add_task(name, total=rows or None))
+
+    advance: Callable[[int], None] = lambda rows: bar.advance(tasks[-1], rows)  # noqa: E731
+    return pipeline.Progress(stage=stage, advance=advance)
+
+
+def _progress() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
