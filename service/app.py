@@ -20,7 +20,7 @@ from service.api.health import Lifecycle, health_router
 from service.api.middleware import RequestMiddleware
 from service.api.models import models_router
 from service.api.rank import rank_router
-from service.ports import FusionStore, ItemStore
+from service.ports import FusionStore
 from service.ranking.fusions import DEFAULT_PROFILE, FusionBook
 from service.ranking.ranker import Ranker
 from service.runtime.batcher import Batcher
@@ -31,7 +31,7 @@ from service.runtime.registry import ModelRegistry
 from service.runtime.threads import available_cores
 from service.runtime.watcher import Watcher
 from service.settings import Settings
-from service.stores.items import EmptyItemStore, TableItemStore
+from service.stores.items import read_items
 from service.stores.memory import MemoryFusionStore
 from service.stores.sqlite import SqliteFusionStore
 from service.telemetry.metrics import Metrics
@@ -70,7 +70,7 @@ def build_components(settings: Settings) -> Components:
     registry = ModelRegistry(
         settings.models_dir,
         load=bundle_loader(settings, metrics),
-        accept=lambda model: fusions.check_model(model, _replaced(registry, model)),
+        accept=fusions.check_model,
         observer=metrics,
     )
     metrics.watch(registry, lambda: fusions.profiles().values())
@@ -99,7 +99,7 @@ def create_app(settings: Settings, components: Components | None = None) -> Fast
 
 def open_fusion_store(location: str) -> FusionStore:
     """Give the store that *location* names."""
-    return MemoryFusionStore() if location == MEMORY else SqliteFusionStore(Path(location))
+    return MemoryFusionStore() if location == MEMORY else SqliteFusionStore.open(Path(location))
 
 
 def bundle_loader(settings: Settings, metrics: Metrics) -> Callable[[Bundle], LoadedModel]:
@@ -134,20 +134,11 @@ def load_bundle(settings: Settings, metrics: Metrics, bundle: Bundle, *, threads
     return LoadedModel(
         bundle=bundle,
         encoder=encoder,
-        items=_items(bundle, encoder),
+        items=read_items(bundle.items_path, encoder),
         runtime=runtime,
         batcher=batcher,
         example=example_body(bundle.manifest.name, golden),
     )
-
-
-def _items(bundle: Bundle, encoder: Encoder) -> ItemStore:
-    path = bundle.items_path
-    return EmptyItemStore(encoder) if path is None else TableItemStore.load(path, encoder)
-
-
-def _replaced(registry: ModelRegistry, model: LoadedModel) -> LoadedModel | None:
-    return next((old for old in registry.all() if old.manifest.name == model.manifest.name), None)
 
 
 def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["Settings"]
+__all__ = ["PREFIX", "Settings", "UnknownSetting", "refuse_unknown_variables"]
 
 PREFIX = "FULCRUM_"
 # Read by training, which shares the prefix.
@@ -21,9 +21,10 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    models: Path = Field(default=Path("models_onnx"), description="Folder of bundles, <name>/<version>/.")
-    fusion_store: Path = Field(
-        default=Path("var/fusion.sqlite"), description="SQLite file that keeps every fusion revision."
+    models_dir: Path = Field(default=Path("models_onnx"), description="Folder of bundles, <name>/<version>/.")
+    fusion_store: str = Field(
+        default="var/fusion.sqlite",
+        description="SQLite file that keeps every fusion revision; :memory: forgets them with the process.",
     )
     admin_token: SecretStr | None = Field(
         default=None, description="Bearer token of the admin API; unset or empty, the admin API is closed."
@@ -36,8 +37,8 @@ class Settings(BaseSettings):
     max_waiting_rows: int = Field(
         default=50_000, ge=1, description="Candidates that may wait; beyond, requests get 429 at once."
     )
-    workers: int = Field(
-        default=0, ge=0, description="Graph calls at a time; 0 takes the cores that this process may use."
+    threads: int | None = Field(
+        default=None, ge=1, description="Threads of a graph call; unset, the cores that this process may use."
     )
     default_deadline_ms: float | None = Field(
         default=None, gt=0, description="Deadline of requests that name none; unset, they never expire."
@@ -52,13 +53,19 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, token: Any) -> Any:
         return token or None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_unknown_variables(cls, values: Any) -> Any:
-        """A misspelt variable would be ignored in silence."""
-        known = {PREFIX + name.upper() for name in cls.model_fields} | _OTHERS
-        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-        if unknown:
-            msg = f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(known))}"
-            raise ValueError(msg)
-        return values
+
+class UnknownSetting(ValueError):
+    """A variable with our prefix that nothing reads."""
+
+
+def refuse_unknown_variables() -> None:
+    """Refuse a misspelt ``FULCRUM_*`` variable, which would otherwise be ignored in silence.
+
+    Raises:
+        UnknownSetting: Naming it, and all that are known.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHERS
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        msg = f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+        raise UnknownSetting(msg)

@@ -1,6 +1,9 @@
 """A trained model to an ONNX graph with named, finished heads, checked against torch before anyone sees it."""
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -95,19 +98,34 @@ def export_graph(module: ServingModule, schema: FeatureSchema, path: Path) -> No
     example = random_inputs(schema, _EXAMPLE_REQUESTS, _EXAMPLE_CANDIDATES, np.random.default_rng(0))
     feeds = example.feeds()
     sizes = {"R": torch.export.Dim("R"), "N": torch.export.Dim("N")}
-    program = torch.onnx.export(
-        module,
-        tuple(torch.from_numpy(feeds[spec.name]) for spec in specs),
-        input_names=[spec.name for spec in specs],
-        output_names=[spec.name for spec in output_specs(module.task_specs)],
-        dynamic_shapes=(tuple({0: sizes[str(spec.shape[0])]} for spec in specs),),
-        dynamo=True,
-        verbose=False,
-    )
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(feeds[spec.name]) for spec in specs),
+            input_names=[spec.name for spec in specs],
+            output_names=[spec.name for spec in output_specs(module.task_specs)],
+            dynamic_shapes=(tuple({0: sizes[str(spec.shape[0])]} for spec in specs),),
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None  # noqa: S101 - the dynamo exporter always gives a program
     program.save(path, external_data=False)
     onnx.checker.check_model(str(path))
     check_parity(module, schema, path)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's remarks about torch's own internals, and about torchvision, from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def check_parity(module: ServingModule, schema: FeatureSchema, path: Path) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from contract.encoding import hash_bucket
 from contract.tasks import Task
@@ -162,6 +163,6 @@ def _positions(item_ids: list[str], results: list[dict[str, Any]]) -> list[int]:
 
 
 def _scatter(positions: list[int], values: list[float], dtype: type) -> Any:
-    out = np.empty(len(positions), dtype=dtype)
+    out: NDArray[Any] = np.empty(len(positions), dtype=dtype)
     out[positions] = values
     return out

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 __all__ = ["ArrayHistogram"]
 
@@ -43,7 +42,7 @@ class ArrayHistogram(Collector):
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Give the family in Prometheus' form."""
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
-        names = [*(floatToGoString(edge) for edge in self._edges), "+Inf"]
+        names = [*(str(edge) for edge in self._edges.tolist()), "+Inf"]
         with self._lock:
             for labels, counts in self._counts.items():
                 running = np.cumsum(counts).astype(float)

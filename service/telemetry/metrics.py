@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from contract.arrays import FloatArray, Predictions
+from service.ports import FusionRevision, ModelCatalog
 from service.telemetry.histogram import ArrayHistogram
 
 __all__ = ["Metrics"]
@@ -38,14 +39,20 @@ _HEAD_VALUES = (
 )
 _SCORES = (-10.0, -1.0, -0.1, 0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """One set of metrics for one app, in a registry of its own."""
+    """One set of metrics for one app.
 
-    def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+    Args:
+        registry: Where they are registered; one an app, never the global one.
+        version: Of the package.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, version: str) -> None:
+        self.registry = registry
+        self.add_info("fulcrum_build_info", "What is running.", ["version"], lambda: [(version,)])
         self._requests = Counter("fulcrum_requests", "Answered requests.", ["route", "status"], registry=registry)
         self._request_seconds = Histogram(
             "fulcrum_request_duration_seconds",
@@ -144,7 +151,22 @@ class Metrics:
         """Publish facts as labels of a gauge that is 1, read anew at every scrape."""
         self.registry.register(_Info(name, help_text, tuple(labels), read))
 
-    def exposition(self) -> bytes:
+    def watch(self, catalog: ModelCatalog, revisions: Callable[[], Iterable[FusionRevision]]) -> None:
+        """Publish which model versions and fusion revisions are in force, read anew at every scrape."""
+        self.add_info(
+            "fulcrum_model_info",
+            "Model versions that serve.",
+            ["model", "version", "architecture"],
+            lambda: [(m.manifest.name, str(m.version), m.manifest.architecture) for m in catalog.all()],
+        )
+        self.add_info(
+            "fulcrum_fusion_info",
+            "Fusion revisions in force.",
+            ["profile", "revision"],
+            lambda: [(each.profile_name, str(each.revision)) for each in revisions()],
+        )
+
+    def render(self) -> bytes:
         """Give everything in Prometheus' text format."""
         return generate_latest(self.registry)
 

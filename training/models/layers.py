@@ -174,6 +174,6 @@ def tower(in_dim: int, hidden: Sequence[int], dropout: float = 0.0) -> nn.Sequen
 
 
 def _mean_of_given(vectors_XLD: Tensor, ids_XL: Tensor) -> Tensor:
-    given_XL1 = (ids_XL != 0).to(vectors_XLD.dtype).unsqueeze(-1)
-    total_XD = (vectors_XLD * given_XL1).sum(dim=1)
-    return total_XD / torch.clamp(given_XL1.sum(dim=1), min=1.0)
+    given = (ids_XL != 0).to(vectors_XLD.dtype).unsqueeze(-1)
+    total_XD = (vectors_XLD * given).sum(dim=1)
+    return total_XD / torch.clamp(given.sum(dim=1), min=1.0)

@@ -15,6 +15,7 @@ and gates read both sides, so they are factored; experts are stacked to one prod
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +53,7 @@ class Mmoe(MultiTaskModel):
         self.first_dim = first
         self.experts = self.features.first_layer(self.num_experts * first)
         widths = [first, *rest]
-        self.deeper = nn.ModuleList(
-            StackedLinear(self.num_experts, a, b) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.deeper = nn.ModuleList(StackedLinear(self.num_experts, a, b) for a, b in pairwise(widths))
         self.gates = self.features.first_layer(len(self.tasks) * self.num_experts)
         for parameter in self.gates.parameters():  # every task starts with the plain mean of the experts
             nn.init.zeros_(parameter)

@@ -1,0 +1,95 @@
+"""Losses, debiasing and the loop."""
+
+import numpy as np
+import pytest
+import torch
+
+from contract.tasks import BinaryTask, DurationTask
+from training.config import TrainConfig
+from training.data.columns import encode_split
+from training.data.schema import fit_schema
+from training.data.simulator import prepare
+from training.debias import smearing_factor
+from training.errors import TrainingDiverged
+from training.losses import task_loss
+from training.models.base import ModelConfig
+from training.models.registry import build_model
+from training.trainer import fit
+
+TASKS = (BinaryTask(name="ctr"), BinaryTask(name="like", given="ctr"), DurationTask(name="duration", given="ctr"))
+CONFIG = TrainConfig(data="simulator", arch="mmoe", epochs=3, model=ModelConfig(embedding_dim=4, hidden=(16,)))
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simulated")
+    dataset = prepare(folder / "data", rows=4_000, seed=1)
+    schema = fit_schema(dataset)
+    return schema, {name: encode_split(dataset, name, schema, folder / name) for name in ("train", "validation")}
+
+
+def _fit(splits, config=CONFIG):
+    schema, parts = splits
+    torch.manual_seed(config.seed)
+    model = build_model(config.arch, schema, [task.name for task in TASKS], config.model)
+    return model, fit(model, TASKS, parts["train"], parts["validation"], config)
+
+
+def test_rows_without_a_label_add_nothing_to_a_loss():
+    outputs = torch.tensor([0.0, 5.0], requires_grad=True)
+
+    loss = task_loss(TASKS[0], outputs, torch.tensor([1.0, float("nan")]))
+    loss.backward()
+
+    assert loss.item() == pytest.approx(np.log(2))
+    assert outputs.grad[1] == 0.0
+
+
+def test_a_batch_without_any_label_gives_zero_and_not_nan():
+    outputs = torch.zeros(3, requires_grad=True)
+
+    loss = task_loss(TASKS[2], outputs, torch.full((3,), float("nan")))
+    loss.backward()
+
+    assert loss.item() == 0.0
+    assert torch.isfinite(outputs.grad).all()
+
+
+def test_smearing_makes_the_total_of_held_out_seconds_right():
+    rng = np.random.default_rng(0)
+    predicted = rng.normal(3.0, 0.5, size=5_000)
+    seconds = np.expm1(predicted + rng.normal(0, 1.0, size=5_000))
+
+    factor = smearing_factor(seconds, predicted)
+
+    assert np.sum(np.exp(predicted) * factor - 1) == pytest.approx(np.sum(seconds))
+    assert np.sum(np.expm1(predicted)) < 0.7 * np.sum(seconds)
+
+
+def test_the_same_seed_gives_the_same_losses_twice(splits):
+    _, first = _fit(splits)
+    _, second = _fit(splits)
+
+    assert first == second
+
+
+def test_the_weights_of_the_best_epoch_come_back(splits):
+    config = CONFIG.model_copy(update={"epochs": 6, "optim": CONFIG.optim.model_copy(update={"learning_rate": 0.05})})
+    model, history = _fit(splits, config)
+    totals = [sum(epoch.validation.values()) for epoch in history]
+    again = fit(model, TASKS, splits[1]["train"], splits[1]["validation"], config.model_copy(
+        update={"epochs": 1, "optim": config.optim.model_copy(update={"learning_rate": 1e-12})}))  # fmt: skip
+
+    assert totals[-1] > min(totals), "the run has to get worse for this test to say something"
+    assert sum(again[0].validation.values()) == pytest.approx(min(totals), rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(splits):
+    with pytest.raises(TrainingDiverged, match="learning rate"):
+        _fit(splits, CONFIG.model_copy(update={"task_weights": {"ctr": float("inf")}}))
+
+
+def test_training_learns_what_the_simulator_put_in(splits):
+    _, history = _fit(splits, CONFIG.model_copy(update={"epochs": 3}))
+
+    assert min(e.validation["duration"] for e in history) < history[0].train["duration"]
