@@ -179,6 +179,6 @@ def _lifespan(settings: Settings, parts: Components) -> Callable[[FastAPI], Abst
             await refresh()
             await stack.enter_async_context(Watcher(refresh, interval_s=settings.watch_interval_s))
             yield
-            parts.lifecycle.draining = True
+            parts.lifecycle.drain()
 
     return lifespan

@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import httpx
@@ -41,9 +43,10 @@ def serve(
     """Serve the models of a folder until stopped."""
     settings = _settings(models_dir=models, host=host, port=port, fusion_store=fusion_store)
     configure_logging(settings.log_level)
+    parts = build_components(settings)
     server = _Server(
         uvicorn.Config(
-            create_app(settings),
+            create_app(settings, parts),
             host=settings.host,
             port=settings.port,
             loop="uvloop",
@@ -52,7 +55,8 @@ def serve(
             access_log=False,
             log_level="warning",
             timeout_graceful_shutdown=_DRAIN_S,
-        )
+        ),
+        on_stop=parts.lifecycle.drain,
     )
     server.run()
     if not server.started:
@@ -103,7 +107,15 @@ def check(models: Models = None) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, and how to try it."""
+    """Says where it listens and how to try it; turns readiness red as soon as it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._on_stop()
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets=sockets)

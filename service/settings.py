@@ -48,10 +48,10 @@ class Settings(BaseSettings):
         default="info", description="Least severe log line that is written."
     )
 
-    @field_validator("admin_token", mode="before")
+    @field_validator("admin_token", "threads", "default_deadline_ms", mode="before")
     @classmethod
-    def _empty_is_unset(cls, token: Any) -> Any:
-        return token or None
+    def _empty_is_unset(cls, value: Any) -> Any:
+        return None if value == "" else value
 
 
 class UnknownSetting(ValueError):

@@ -22,6 +22,10 @@ class Lifecycle:
 
     draining: bool = False
 
+    def drain(self) -> None:
+        """Turn readiness red; what was accepted is still answered."""
+        self.draining = True
+
 
 def health_router(
     *, registry: ModelRegistry, fusions: FusionBook, metrics: Metrics, lifecycle: Lifecycle, version: str

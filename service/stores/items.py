@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contract.arrays import FloatArray, SideArrays
 from contract.encoding import Encoder, numeric_column
+from contract.errors import BundleError
 from service.ports import ItemRows
 
 __all__ = ["MemoryItemStore", "read_items"]
@@ -30,7 +32,7 @@ class MemoryItemStore:
 
     @classmethod
     def build(cls, encoder: Encoder, item_ids: Sequence[str], columns: Mapping[str, Any]) -> "MemoryItemStore":
-        """Encode a catalogue.
+        """Encode a catalogue; of an item that is listed twice the later row counts.
 
         Raises:
             EncodingError: When a column does not fit the schema.
@@ -50,7 +52,7 @@ class MemoryItemStore:
 
     async def fetch(self, item_ids: Sequence[str]) -> ItemRows:
         """Give one row an id, in the order asked."""
-        unknown = len(self._rows)
+        unknown = len(self._encoded) - 1
         find = self._rows.get
         rows = np.fromiter((find(item, unknown) for item in item_ids), dtype=np.int64, count=len(item_ids))
         return ItemRows(
@@ -64,7 +66,10 @@ def read_items(path: Path | None, encoder: Encoder) -> MemoryItemStore:
     """Load the item table of a bundle; without one, every item is unknown."""
     if path is None:
         return MemoryItemStore.build(encoder, [], {})
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise BundleError(f"{path} cannot be read: {error}", fix="publish the bundle again") from error
     numbers = {field.name for field in encoder.schema.numbers_on("candidate")}
     columns = {
         name: table[name].to_numpy().astype(np.float64) if name in numbers else table[name].to_pylist()

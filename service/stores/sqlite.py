@@ -61,10 +61,15 @@ class SqliteFusionStore:
 
     def latest(self) -> Mapping[str, FusionRevision]:
         """Give the newest readable revision of each profile, by name."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT profile, revision, document, created_at FROM fusion_revisions ORDER BY revision"
-            ).fetchall()
+        try:
+            with self._lock:
+                rows = self._connection.execute(
+                    "SELECT profile, revision, document, created_at FROM fusion_revisions ORDER BY revision"
+                ).fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailable(
+                f"the fusion store cannot be read: {error}", fix="check the file, or move a damaged one aside"
+            ) from error
         revisions = [revision for row in rows if (revision := _revision(*row)) is not None]
         return {revision.profile_name: revision for revision in revisions}
 

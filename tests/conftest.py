@@ -1,0 +1,41 @@
+"""Shared fixtures: the committed demo bundle behind the real app."""
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+TOKEN = "a-token-for-tests"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch):
+    for name in ("FULCRUM_ADMIN_TOKEN", "FULCRUM_PORT", "FULCRUM_MODELS_DIR", "FULCRUM_FUSION_STORE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(models_dir=ROOT / "models_onnx", fusion_store=str(tmp_path / "fusion.sqlite"), admin_token=TOKEN)
+
+
+@pytest.fixture
+def client(settings):
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def admin(client):
+    """A client that holds the admin token."""
+    client.headers["Authorization"] = f"Bearer {TOKEN}"
+    return client
+
+
+@pytest.fixture
+def example(client):
+    return client.get("/v1/models/demo/example").json()
