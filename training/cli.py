@@ -95,7 +95,7 @@ def evaluate(
     with _dataset(data, rows, seed) as dataset:
         report = pipeline.evaluate_bundle(read_bundle(bundle), dataset, split=split)
     show_report(report)
-    typer.echo(json.dumps(report))
+    typer.echo(json.dumps(pipeline.without_nan(report)))
 
 
 def replay(
@@ -125,7 +125,7 @@ def replay(
             on_request=lambda: bar.advance(task),
         )
     show_difference(replayed.report, bundle)
-    typer.echo(json.dumps(vars(replayed)))
+    typer.echo(json.dumps(pipeline.without_nan(vars(replayed))))
 
 
 def models() -> None:

@@ -141,7 +141,7 @@ def _write_bundle(
     report["training"] = [vars(epoch) for epoch in history]
     report["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     report["notes"] = dataset.info.notes
-    (draft.path / REPORT_FILE).write_text(json.dumps(report, indent=1) + "\n")
+    (draft.path / REPORT_FILE).write_text(json.dumps(without_nan(report), indent=1, allow_nan=False) + "\n")
     draw_report(report, draft.path)
     if dataset.items_path is not None:
         shutil.copyfile(dataset.items_path, draft.path / ITEMS_FILE)
@@ -185,6 +185,15 @@ def _report(
     scored = score_split(model_path, heads, split)
     rows = score_impressions(dataset, name, split, schema, scored, reads)
     return {"dataset": dataset.info.name, "split": name, **full_report(rows, tasks, fusion, baselines)}
+
+
+def without_nan(value: Any) -> Any:
+    """Replace what is not a number by None: NaN has no place in JSON."""
+    if isinstance(value, dict):
+        return {name: without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def headline(report: dict[str, Any]) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Slow campaigns whose results are committed under docs/benchmarks."""
