@@ -13,7 +13,7 @@ from contract.errors import ContractError
 
 __all__ = ["build", "main"]
 
-_OFFLINE = ("prepare", "train", "evaluate", "replay", "models")
+_OFFLINE = ("train", "evaluate", "replay", "models")
 
 
 def build() -> typer.Typer:
@@ -32,10 +32,11 @@ def build() -> typer.Typer:
     if _installed("torch"):
         from training import cli as offline
 
+        app.add_typer(offline.data, name="data")
         for name in _OFFLINE:
             app.command(name)(getattr(offline, name))
     else:
-        for name in _OFFLINE:
+        for name in ("data", *_OFFLINE):
             app.command(name, context_settings=_ANYTHING)(_not_installed)
     return app
 

@@ -24,15 +24,19 @@ import training.models
 from contract.bundle import Bundle, latest_bundle, read_bundle
 from training import pipeline
 from training.config import OptimConfig, TrainConfig
+from training.data.fetch import PUBLIC_SETS
+from training.data.fetch import fetch as fetch_set
 from training.data.format import Dataset
 from training.data.sources import SOURCES, prepare_dataset
+from training.errors import DataError
 from training.models.base import ModelConfig
 from training.models.registry import architectures
 from training.replay import replay as replay_dataset
 
-__all__ = ["evaluate", "models", "prepare", "replay", "train"]
+__all__ = ["data", "evaluate", "models", "replay", "train"]
 
 console = Console(stderr=True)
+data = typer.Typer(help="Fetch public data sets and prepare them.", no_args_is_help=True)
 _ = training.models  # filled the registry
 
 DataName = Annotated[str, typer.Option("--data", help=f"{', '.join(SOURCES)}, or the folder of a prepared dataset.")]
@@ -41,6 +45,23 @@ Seed = Annotated[int, typer.Option(help="The same seed on the same machine gives
 Models = Annotated[Path, typer.Option("--models", help="Folder of bundles.")]
 
 
+@data.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(PUBLIC_SETS)}.")],
+    out: Annotated[Path, typer.Option(help="Folder to keep the file in.")] = Path("data/raw"),
+) -> None:
+    """Download a public set from its official address, verify its checksum, resume where it broke off."""
+    if name not in PUBLIC_SETS:
+        raise DataError(f"there is no public set {name!r}", fix=f"known: {', '.join(PUBLIC_SETS)}")
+    with _progress() as bar:
+        task = bar.add_task(name, total=None)
+        path = fetch_set(PUBLIC_SETS[name], out, progress=lambda n, total: bar.update(task, completed=n, total=total))
+    console.print(f"{path} is here and verified")
+    if PUBLIC_SETS[name].digest is None:
+        console.print("its owner publishes no checksum: the first download was trusted and its sha256 kept beside it")
+
+
+@data.command()
 def prepare(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(SOURCES)}.")],
     out: Annotated[Path, typer.Option(help="Folder to write the prepared dataset to.")],

@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from contract.encoding import hash_bucket
 from contract.tasks import Task
-from training.data.columns import GROUP_BUCKETS
+from training.data.columns import group_keys
 from training.data.format import Dataset
 from training.errors import ReplayError
 from training.golden import plain_queries
@@ -123,7 +122,7 @@ class _Parts:
         self._scores.append(_scatter(positions, scores, np.float64))
         for name, parts in self._labels.items():
             parts.append(np.array(table[name][row].as_py(), dtype=np.float32))
-        user = hash_bucket([str(table[dataset.info.user_key][row].as_py())], GROUP_BUCKETS)[0]
+        user = group_keys([table[dataset.info.user_key][row].as_py()])[0]
         self._lists.append(np.full(len(item_ids), self._requests))
         self._users.append(np.full(len(item_ids), user))
         self._versions.add(answer["model"]["version"])

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - lines of the page that it writes
 """EB-NeRD over several seeds, beside simple baselines and an untuned LightGBM: ``make bench-ebnerd``."""
 
 import platform

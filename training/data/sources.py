@@ -4,24 +4,24 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from training.data import ebnerd, simulator
+from training.data import census, ebnerd, kuairand, simulator
 from training.data.format import Dataset, open_dataset
 from training.errors import DataError
 
 __all__ = ["RAW_FOLDERS", "SOURCES", "locate_raw", "prepare_dataset"]
 
 Progress = Callable[[int], None]
-RAW_FOLDERS = {"ebnerd": "ebnerd-demo"}
+RAW_FOLDERS = {
+    "ebnerd": "ebnerd-demo",
+    "kuairand": "kuairand",
+    "census": "census",
+    **dict.fromkeys(census.PROTOCOLS, "census"),
+}
 SOURCES = ("simulator", *RAW_FOLDERS)
 
 
 def prepare_dataset(
-    name: str,
-    out: Path,
-    *,
-    rows: int | None = None,
-    seed: int = 0,
-    progress: Progress = lambda rows: None,
+    name: str, out: Path, *, rows: int | None = None, seed: int = 0, progress: Progress = lambda rows: None
 ) -> Dataset:
     """Prepare a source under *out*, or open what is prepared already when *name* is a path.
 
@@ -35,6 +35,11 @@ def prepare_dataset(
         return simulator.prepare(out, rows=rows, seed=seed, progress=progress)
     if name == "ebnerd":
         return ebnerd.prepare(locate_raw(name), out, rows=rows, progress=progress)
+    if name == "kuairand":
+        return kuairand.prepare(locate_raw(name), out, rows=rows, progress=progress)
+    if name in RAW_FOLDERS:
+        protocol = "census-a" if name == "census" else name
+        return census.prepare(locate_raw(name), out, protocol=protocol, rows=rows, seed=seed, progress=progress)
     if Path(name).is_dir():
         return open_dataset(Path(name))
     raise DataError(f"there is no data set {name!r}", fix=f"known: {', '.join(SOURCES)}, or the path of a prepared one")
