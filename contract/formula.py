@@ -2,7 +2,7 @@
 
 A formula is one expression over variables (heads, number fields, weights): ``+ - * / **``, comparisons, and
 the functions of :data:`FUNCTIONS`. Listwise functions (``rank zscore minmax softmax``) look at all candidates
-of one request. Arithmetic is float64 and follows IEEE 754: ``1 / 0`` is infinite, ``log(-1)`` is NaN; what
+of one request whose value is finite, and give NaN to the others. Arithmetic is float64 and follows IEEE 754: ``1 / 0`` is infinite, ``log(-1)`` is NaN; what
 becomes of such scores is the profile's policy, not the formula's.
 """
 
@@ -28,7 +28,7 @@ _Step = Callable[[Mapping[str, Any]], Any]
 
 def _rank(x: Values) -> Values:
     """Share of the request's candidates that x beats; ties get their mean; 1 is the best of a list."""
-    if x.ndim == 0 or len(x) < 2:
+    if len(x) < 2:
         return np.ones_like(x)
     _, group, counts = np.unique(x, return_inverse=True, return_counts=True)
     mean_position = np.cumsum(counts) - (counts + 1) / 2
@@ -36,8 +36,9 @@ def _rank(x: Values) -> Values:
 
 
 def _zscore(x: Values) -> Values:
-    spread = np.std(x)
-    return np.asarray((x - np.mean(x)) / spread) if spread > 0 else np.zeros_like(x)
+    if np.min(x) == np.max(x):  # rounding gives equal values a standard deviation above 0
+        return np.zeros_like(x)
+    return np.asarray((x - np.mean(x)) / np.std(x))
 
 
 def _minmax(x: Values) -> Values:
@@ -48,6 +49,15 @@ def _minmax(x: Values) -> Values:
 def _softmax(x: Values) -> Values:
     weights = np.exp(x - np.max(x))
     return np.asarray(weights / np.sum(weights))
+
+
+def _over_finite(function: Callable[[Values], Values], x: Values) -> Values:
+    """Apply a listwise function to the finite values alone; the other candidates get NaN."""
+    finite = np.isfinite(x)
+    out = np.full(x.shape, np.nan)
+    if finite.any():
+        out[finite] = function(x[finite])
+    return out
 
 
 def _sigmoid(x: Values) -> Values:
@@ -239,7 +249,7 @@ class _Compiler:
             raise _refused(node, f"{name} takes {fewest if fewest == most else f'{fewest} to {most}'} arguments")
         arguments = [self.compile(argument, depth + 1) for argument in node.args]
         if name in _LISTWISE:
-            return lambda values: function(_as_list(arguments[0](values), values))
+            return lambda values: _over_finite(function, _as_list(arguments[0](values), values))
         if name == "where":
             return lambda values: np.where(arguments[0](values) != 0, arguments[1](values), arguments[2](values))
         return lambda values: function(*(argument(values) for argument in arguments))

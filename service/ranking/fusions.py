@@ -72,6 +72,10 @@ class FusionBook:
             StoreUnavailable: When it could not be kept; the revision before stays in force.
         """
         _compiles_somewhere(profile, models)
+        # Shielded: a caller that leaves between the two steps must not leave a kept revision out of force.
+        return await asyncio.shield(self._put_in_force(profile_name, profile))
+
+    async def _put_in_force(self, profile_name: str, profile: FusionProfile) -> FusionRevision:
         async with self._writing:
             revision = await asyncio.to_thread(self._store.append, profile_name, profile)
             # One assignment: a request sees the old revision or the new one, never a mixture.

@@ -5,7 +5,7 @@ worker that comes free takes as many as fit, in order of arrival.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class Batcher:
         self._clock = clock
         self._observer = observer
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="fulcrum-infer")
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: OrderedDict[_Waiting, None] = OrderedDict()
         self._waiting_rows = 0
         self._running: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -89,6 +89,7 @@ class Batcher:
         finally:
             if timer is not None:
                 timer.cancel()
+            self._withdraw(entry)
 
     async def aclose(self) -> None:
         """Refuse new requests and finish those that were accepted."""
@@ -109,7 +110,7 @@ class Batcher:
             )
         future = asyncio.get_running_loop().create_future()
         entry = _Waiting(inputs=inputs, rows=rows, arrived=now, deadline=deadline, future=future)
-        self._waiting.append(entry)
+        self._waiting[entry] = None
         self._waiting_rows += rows
         return entry
 
@@ -123,17 +124,24 @@ class Batcher:
     def _take(self) -> list[_Waiting]:
         """Take what fits, in order; callers that left or ran out of time are dropped here."""
         batch: list[_Waiting] = []
-        rows = 0
+        rows, now = 0, self._clock()
         while self._waiting:
-            entry = self._waiting[0]
+            entry = next(iter(self._waiting))
+            if entry.deadline is not None and now >= entry.deadline:
+                _expire(entry.future)  # its timer may be late when the loop was busy
             if not entry.future.done() and batch and rows + entry.rows > self._max_batch_rows:
                 break
-            self._waiting.popleft()
-            self._waiting_rows -= entry.rows
+            self._withdraw(entry)
             if not entry.future.done():
                 batch.append(entry)
                 rows += entry.rows
         return batch
+
+    def _withdraw(self, entry: _Waiting) -> None:
+        """Take an entry out of the queue if it is still there, so that callers who left hold no place."""
+        if entry in self._waiting:
+            del self._waiting[entry]
+            self._waiting_rows -= entry.rows
 
     async def _work(self, batch: list[_Waiting]) -> None:
         try:
@@ -144,19 +152,19 @@ class Batcher:
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         started = self._clock()
-        merged = GraphInputs.merge([entry.inputs for entry in batch])
         try:
+            merged = GraphInputs.merge([entry.inputs for entry in batch])
             outputs = await asyncio.get_running_loop().run_in_executor(self._threads, self._run, merged)
         except Exception as error:  # noqa: BLE001 - whatever broke must reach its callers, not end the queue
             await self._after_failure(batch, error)
             return
         took, start = self._clock() - started, 0
-        self._observer.observe_batch(rows=len(merged.request_index), requests=len(batch))
         for entry in batch:
             heads = {name: values[start : start + entry.rows] for name, values in outputs.items()}
             start += entry.rows
             if not entry.future.done():
                 entry.future.set_result(Inference(heads=heads, queue_s=started - entry.arrived, infer_s=took))
+        self._observer.observe_batch(rows=start, requests=len(batch))  # last: no metric may cost an answer
 
     async def _after_failure(self, batch: list[_Waiting], error: Exception) -> None:
         """Find out who broke the batch: each member runs once more alone, so neighbours get their answer."""

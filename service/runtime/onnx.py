@@ -25,7 +25,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, session: ort.InferenceSession, outputs: tuple[str, ...]) -> None:
-        self._session = session
+        self._session: ort.InferenceSession | None = session
         self._outputs = outputs
 
     @classmethod
@@ -50,10 +50,13 @@ class OnnxRuntime:
         """Give the graph's outputs by name, float32 ``[N]``.
 
         Raises:
-            InferenceFailed: When the graph fails.
+            InferenceFailed: When the graph fails, or was closed.
         """
+        session = self._session
+        if session is None:
+            raise InferenceFailed("the graph is closed", fix="ask the registry for the version that serves now")
         try:
-            values = self._session.run(self._outputs, inputs.feeds())
+            values = session.run(self._outputs, inputs.feeds())
         except Exception as error:
             raise InferenceFailed(
                 f"the graph failed: {error}",
@@ -63,11 +66,11 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """Let the session go; ONNX Runtime frees it with the last reference."""
-        del self._session
+        self._session = None
 
 
 def _check(what: str, found: list[Any], declared: tuple[TensorSpec, ...]) -> None:
-    """Symbolic sizes may have any name; fixed ones must agree."""
+    """Symbolic sizes may have any name; a size that is fixed on either side must be the same on both."""
     have: Mapping[str, Any] = {argument.name: argument for argument in found}
     want = {spec.name: spec for spec in declared}
     if have.keys() != want.keys():
@@ -76,7 +79,7 @@ def _check(what: str, found: list[Any], declared: tuple[TensorSpec, ...]) -> Non
         )
     for name, spec in want.items():
         dtype, shape = _DTYPES.get(have[name].type, have[name].type), have[name].shape
-        fixed = [(a, b) for a, b in zip(shape, spec.shape, strict=False) if isinstance(b, int)]
+        fixed = [(a, b) for a, b in zip(shape, spec.shape, strict=False) if isinstance(a, int) or isinstance(b, int)]
         if dtype != spec.dtype or len(shape) != len(spec.shape) or any(a != b for a, b in fixed):
             raise ModelRejected(
                 f"{what} {name!r} is {dtype} {shape}, the manifest says {spec.dtype} {list(spec.shape)}",

@@ -5,12 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
 from contract.bundle import Bundle, bundle_names, bundle_versions, read_bundle
 from contract.errors import ContractError
 from service.errors import ModelRejected, NotReady, ServiceError, UnknownModel
 from service.runtime.model import LoadedModel
 
 __all__ = ["ModelRegistry", "SwapObserver"]
+
+_log = structlog.get_logger(__name__)
 
 
 class SwapObserver(Protocol):
@@ -85,15 +89,21 @@ class ModelRegistry:
         try:
             model = await asyncio.to_thread(self._open, name, version)
             self._accept(model, self._models.get(name))
-        except (ServiceError, ContractError) as error:
-            self._rejected[name, version] = error.detail
-            self._observer.observe_swap(result="rejected")
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one bundle must not stop the others
+            self._reject(name, version, error)
             return False
         # One assignment: a request sees the old catalogue or the new one, never a mixture. The old model is not
         # closed: requests that hold it finish on it, and with the last of them its graph and threads go.
         self._models = {**self._models, name: model}
         self._observer.observe_swap(result="loaded")
+        _log.info("model_loaded", model=name, version=version)
         return True
+
+    def _reject(self, name: str, version: int, error: Exception) -> None:
+        reason = error.detail if isinstance(error, ServiceError | ContractError) else f"{type(error).__name__}: {error}"
+        self._rejected[name, version] = reason
+        self._observer.observe_swap(result="rejected")
+        _log.warning("model_rejected", model=name, version=version, reason=reason)
 
     def _open(self, name: str, version: int) -> LoadedModel:
         bundle = read_bundle(self._folder / name / str(version))

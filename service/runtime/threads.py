@@ -5,14 +5,28 @@ from pathlib import Path
 
 __all__ = ["available_cores"]
 
-_CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
-def available_cores(cpu_max: Path = _CGROUP_V2) -> int:
-    """Give the smaller of the scheduler's affinity and the cgroup's quota, at least 1."""
+def available_cores(cgroup: Path = _CGROUP) -> int:
+    """Give the smaller of the scheduler's affinity and the cgroup's quota, at least 1.
+
+    Args:
+        cgroup: Where the control group is mounted; version 2 (``cpu.max``) and version 1 are read.
+    """
     cores = len(os.sched_getaffinity(0))
     try:
-        quota, period = cpu_max.read_text().split()
-    except (OSError, ValueError):
+        quota, period = _quota(cgroup)
+    except (OSError, ValueError):  # no group, or version 2's word "max"
         return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    unlimited = quota <= 0 or period <= 0  # version 1 writes -1
+    return cores if unlimited else max(1, min(cores, quota // period))
+
+
+def _quota(cgroup: Path) -> tuple[int, int]:
+    """Read the microseconds of processor time in a period, and the period."""
+    if (cgroup / "cpu.max").exists():
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return int(quota), int(period)
+    folder = cgroup / "cpu"
+    return int((folder / "cpu.cfs_quota_us").read_text()), int((folder / "cpu.cfs_period_us").read_text())

@@ -70,7 +70,7 @@ def _page(reports: list[dict[str, Any]]) -> str:
         f"    {COMMAND}",
         "",
         f"Test is the whole validation week ({reports[0]['lists']:,} lists, {reports[0]['rows']:,} impressions), which no",
-        f"choice was made on by the run itself. MMoE, seeds {', '.join(map(str, SEEDS))}, mean ± standard deviation.",
+        f"training run saw. The recipe is the better of two that were tried, and both were seen on this week. MMoE, seeds {', '.join(map(str, SEEDS))}, mean ± standard deviation.",
         "LightGBM is the untuned one of the data's README, with other causal counts than ours.",
         "",
         "| | AUC within impressions | GAUC by user, row-weighted | NDCG | NDCG@10 | log-dwell MAE | dwell Spearman | dwell bias (TRE) |",
