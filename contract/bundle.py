@@ -112,7 +112,11 @@ def bundle_versions(models: Path, name: str) -> list[int]:
     folder = models / name
     if not folder.is_dir():
         return []
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and (p / MANIFEST_FILE).is_file())
+    return sorted(int(p.name) for p in folder.iterdir() if _is_version(p.name) and (p / MANIFEST_FILE).is_file())
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and name == str(int(name))
 
 
 def latest_bundle(models: Path, name: str) -> Bundle:
@@ -135,8 +139,17 @@ def read_bundle(path: Path) -> Bundle:
 
     Raises:
         ManifestError: When the manifest cannot be read.
-        BundleError: When a file is missing or differs from its checksum.
+        BundleError: When the folder's name is not an integer, or a file is missing or differs from its checksum.
     """
+    if not _is_version(path.name):
+        raise BundleError(
+            f"{path} is not a version of a model: its name is not an integer",
+            fix="name a folder such as <models>/<name>/1",
+        )
+    return Bundle(path=path, version=int(path.name), manifest=_verified(path))
+
+
+def _verified(path: Path) -> Manifest:
     manifest = _read_manifest(path / MANIFEST_FILE)
     for name, expected in manifest.files.items():
         file = path / name
@@ -144,13 +157,13 @@ def read_bundle(path: Path) -> Bundle:
             raise BundleError(f"{file} is missing", fix="publish the bundle again; it was not copied whole")
         if sha256_of(file) != expected:
             raise BundleError(f"{file} does not match the sha256 in its manifest", fix="publish the bundle again")
-    return Bundle(path=path, version=int(path.name), manifest=manifest)
+    return manifest
 
 
 def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ManifestError(f"{path} does not exist", fix="name a folder that holds a bundle") from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -192,16 +205,17 @@ class BundleDraft:
 
 
 def _rename_into_place(draft: Path, home: Path) -> Bundle:
-    """Take the next free version; another publisher may be faster, so try again above it."""
+    """Verify, then take the next free version; another publisher may be faster, so try again above it."""
+    manifest = _verified(draft)
     for _ in range(_PUBLISH_TRIES):
-        version = max([0, *(int(p.name) for p in home.iterdir() if p.name.isdecimal())]) + 1
+        version = max([0, *(int(p.name) for p in home.iterdir() if _is_version(p.name))]) + 1
         try:
             draft.rename(home / str(version))
         except OSError:
             if not (home / str(version)).exists():
                 raise
             continue
-        return read_bundle(home / str(version))
+        return Bundle(path=home / str(version), version=version, manifest=manifest)
     raise BundleError(f"no free version under {home} after {_PUBLISH_TRIES} tries", fix="publish one at a time")
 
 

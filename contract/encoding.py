@@ -122,7 +122,7 @@ class Encoder:
         _check_length(values, rows, place)
         if isinstance(field, Sequence):
             return self._sequence(field, values, place)
-        return self._lookup(field)(_checked(_as_list(values), field.dtype, place)).reshape(rows, 1)
+        return self._lookup(field)(_checked(_id_list(values), field.dtype, place)).reshape(rows, 1)
 
     def _lookup(self, field: IdField) -> _Lookup:
         if isinstance(field, Hashed):
@@ -155,9 +155,7 @@ def numeric_column(field: Numeric, values: Any, rows: int, *, path: str = "") ->
     if values is None:
         return np.full(rows, field.default)
     _check_length(values, rows, path)
-    if not isinstance(values, np.ndarray):
-        values = _checked(values, "float", path)
-    raw = np.asarray(values, dtype=np.float64)
+    raw = _as_floats(values, path)
     infinite = np.isinf(raw)
     if infinite.any():
         raise EncodingError(
@@ -166,6 +164,29 @@ def numeric_column(field: Numeric, values: Any, rows: int, *, path: str = "") ->
             path=f"{path}/{int(np.argmax(infinite))}",
         )
     return np.where(np.isnan(raw), field.default, raw)
+
+
+def _as_floats(values: Any, path: str) -> FloatArray:
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf":
+        return values.astype(np.float64)
+    # Dates would become whole numbers in `tolist`.
+    plain = _as_list(values) if not isinstance(values, np.ndarray) or values.dtype.kind in "bOU" else list(values)
+    numbers = _checked(plain, "float", path)
+    try:
+        return np.asarray(numbers, dtype=np.float64)
+    except OverflowError:
+        row = next(row for row, value in enumerate(numbers) if _too_large(value))
+        raise EncodingError(
+            "the number is too large", fix="send a number that a 64-bit float can hold", path=f"{path}/{row}"
+        ) from None
+
+
+def _too_large(value: Any) -> bool:
+    try:
+        np.float64(value)
+    except OverflowError:
+        return True
+    return False
 
 
 def scale(scaling: Scaling, raw: FloatArray) -> NDArray[np.float32]:
@@ -198,7 +219,7 @@ def hash_bucket(values: list[Any], buckets: int) -> IntArray:
 def _as_word(value: Any) -> int:
     if value is None:
         return 0
-    return zlib.crc32(value.encode()) if isinstance(value, str) else value & 0xFFFF_FFFF_FFFF_FFFF
+    return zlib.crc32(value.encode(errors="surrogatepass")) if isinstance(value, str) else value & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def _vocabulary_ids(values: list[Any], table: Mapping[Any, int]) -> IntArray:
@@ -214,6 +235,14 @@ def _as_list(values: Any) -> list[Any]:
     return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 
+def _id_list(values: Any) -> list[Any]:
+    """Give a column as a list; NaN in a float array is how Parquet readers spell a missing id."""
+    plain = _as_list(values)
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind == "f":
+        return [None if value != value else value for value in plain]
+    return plain
+
+
 def _one_list(value: Any, place: str) -> list[Any]:
     if value is None:
         return []
@@ -225,7 +254,7 @@ def _one_list(value: Any, place: str) -> list[Any]:
 
 
 def _check_length(values: Any, rows: int, place: str) -> None:
-    if not isinstance(values, list | tuple | np.ndarray):
+    if not isinstance(values, list | tuple | np.ndarray) or (isinstance(values, np.ndarray) and values.ndim == 0):
         raise EncodingError(
             f"a column must be a list, but this is {_called(values)}",
             fix="send one value for each candidate",
@@ -257,4 +286,4 @@ _NAMES = {"string": "a string", "int": "a whole number", "float": "a number"}
 
 def _called(value: Any) -> str:
     known = {bool: "a boolean", str: "a string", dict: "an object", list: "a list", float: "a fraction"}
-    return known.get(type(value), "a whole number" if isinstance(value, int) else "null")
+    return known.get(type(value), "a whole number" if isinstance(value, int) else f"a {type(value).__name__}")

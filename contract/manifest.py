@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from contract.features import FeatureSchema, Frozen
 from contract.fusion import FusionProfile
@@ -37,7 +37,7 @@ class Manifest(Frozen):
         inputs: Graph inputs, each side packed into an id and a dense array, and ``request_index``.
         heads: Named outputs with units; what fusion formulas may read.
         fusion: The profile to serve with until an operator writes another.
-        files: sha256 (hex) of every other file of the bundle.
+        files: Plain file name to sha256 (hex), for every other file of the bundle.
         metrics: Offline metrics, the headline ones of ``report.json``.
     """
 
@@ -53,6 +53,15 @@ class Manifest(Frozen):
     files: dict[str, str]
     provenance: Provenance
     metrics: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("files")
+    @classmethod
+    def _plain_names(cls, files: dict[str, str]) -> dict[str, str]:
+        bad = sorted(name for name in files if name in {"", ".", ".."} or set(name) & set("/\\\0"))
+        if bad:
+            msg = f"files are named without a folder, unlike {bad[0]!r}"
+            raise ValueError(msg)
+        return files
 
     @model_validator(mode="after")
     def _heads_have_outputs(self) -> Self:

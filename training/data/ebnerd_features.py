@@ -112,7 +112,7 @@ class ArticleLog:
     def past(self, rows: Array, times: Array) -> None:
         """Count readings from before the log."""
         np.add.at(self.past_reads, rows, 1.0)
-        self.first_seen[rows] = np.fmin(self.first_seen[rows], times)
+        np.fmin.at(self.first_seen, rows, times)
         self.newest_id = max(self.newest_id, int(self.ids[rows].max(initial=0)))
 
     def _seen(self, rows: Array, now: float) -> None:
