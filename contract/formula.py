@@ -1,9 +1,9 @@
 """The formula language: parsed once by Python's ``ast`` against a whitelist, run vectorised, never evaluated.
 
-A formula is one expression over variables (heads, number fields, weights): ``+ - * / **``, comparisons, and
-the functions of :data:`FUNCTIONS`. Listwise functions (``rank zscore minmax softmax``) look at all candidates
-of one request whose value is finite, and give NaN to the others. Arithmetic is float64 and follows IEEE 754: ``1 / 0`` is infinite, ``log(-1)`` is NaN; what
-becomes of such scores is the profile's policy, not the formula's.
+A formula is one expression over variables (heads, number fields, weights): ``+ - * / **``, comparisons, and the
+functions of :data:`FUNCTIONS`. Listwise functions (``rank zscore minmax softmax``) look at those candidates of one
+request that have a finite value; the others get NaN. Arithmetic is float64 and follows IEEE 754: ``1 / 0`` is infinite,
+``log(-1)`` is NaN; what becomes of such scores is the profile's policy, not the formula's.
 """
 
 import ast

@@ -130,9 +130,11 @@ def test_rank_gives_one_to_the_best_and_ties_their_mean():
 
 
 NASTY = [
-    "", " ", "\0", "1" * 1999, "9" * 5000, "0x" + "f" * 1500, "1e999 * a", "(" * 300 + "a" + ")" * 300, "-" * 1500 + "a",
+    "", " ", "\0", "1" * 1999, "9" * 5000, "0x" + "f" * 1500, "1e999 * a", "(" * 300 + "a" + ")" * 300,
+    "-" * 1500 + "a",
     "a" + "+a" * 900, "1j", "True", "None", "...", "'\\ud800'", "\ud800", "b'x'", "f'{a}'", "a.real", "a[0]", "[a]",
-    "lambda: a", "a if a else a", "a and a", "(a := 1)", "log(*a)", "log(x=a)", "log", "log()", "log(a, a)", "log(a)(a)",
+    "lambda: a", "a if a else a", "a and a", "(a := 1)", "log(*a)", "log(x=a)", "log", "log()", "log(a, a)",
+    "log(a)(a)",
     "__import__('os')", "a // a", "a % a", "a << 1", "~a", "not a", "a < a < a", "a in a", "await a", "yield", "{a}",
     "a\nb", "a; a", "a = 1", "clip(a)", "c", "rank(rank)", "2 ** 10 ** 10",
 ]  # fmt: skip

@@ -1,18 +1,23 @@
 import asyncio
-from dataclasses import replace
 
 import pytest
 
 from contract.bundle import read_bundle
-from contract.encoding import Encoder
 from contract.errors import FormulaError
 from contract.fusion import FusionProfile
 from service.errors import ModelRejected, ProfileMismatch, StoreUnavailable, UnknownProfile
 from service.ranking.fusions import DEFAULT_PROFILE, FusionBook
-from service.stores.items import MemoryItemStore
 from service.stores.memory import MemoryFusionStore
 from tests.conftest import ROOT
-from tests.fakes import FakeModel
+
+
+class FakeModel:
+    """What the book reads of a served model."""
+
+    def __init__(self, *, manifest, version=1):
+        self.manifest = manifest
+        self.version = version
+
 
 CTR = FusionProfile(formula="ctr")
 LIKE = FusionProfile(formula="w * like", weights={"w": 2.0})
@@ -21,15 +26,12 @@ NONSENSE = FusionProfile(formula="ctr * nothing_like_it")
 
 @pytest.fixture(scope="module")
 def model():
-    manifest = read_bundle(ROOT / "models_onnx" / "demo" / "1").manifest
-    encoder = Encoder(manifest.features)
-    items = MemoryItemStore.build(encoder, [], {})
-    return FakeModel(version=1, manifest=manifest, encoder=encoder, items=items, heads={})
+    return FakeModel(manifest=read_bundle(ROOT / "models_onnx" / "demo" / "1").manifest)
 
 
 def without(model, head, *, version=2, name="demo"):
     heads = tuple(kept for kept in model.manifest.heads if kept.name != head)
-    return replace(model, version=version, manifest=model.manifest.model_copy(update={"heads": heads, "name": name}))
+    return FakeModel(version=version, manifest=model.manifest.model_copy(update={"heads": heads, "name": name}))
 
 
 def opened(model, store=None):

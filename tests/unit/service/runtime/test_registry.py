@@ -16,7 +16,21 @@ from service.runtime.onnx import OnnxRuntime
 from service.runtime.registry import ModelRegistry
 from service.stores.items import MemoryItemStore
 from tests.conftest import ROOT
-from tests.fakes import ManualClock, RecordingBatchObserver, RecordingSwapObserver
+from tests.fakes import ManualClock
+
+
+class Recorder:
+    """Remembers what observers are told."""
+
+    def __init__(self):
+        self.batches = []
+        self.swaps = []
+
+    def observe_batch(self, *, rows, requests):
+        self.batches.append((rows, requests))
+
+    def observe_swap(self, *, result):
+        self.swaps.append(result)
 
 
 def load(bundle):
@@ -29,7 +43,7 @@ def load(bundle):
         max_waiting_rows=1000,
         workers=1,
         clock=ManualClock(),
-        observer=RecordingBatchObserver(),
+        observer=Recorder(),
     )
     return LoadedModel(
         bundle=bundle,
@@ -43,7 +57,7 @@ def load(bundle):
 
 @pytest.fixture
 def observer():
-    return RecordingSwapObserver()
+    return Recorder()
 
 
 @pytest.fixture
@@ -161,7 +175,7 @@ def test_the_newest_version_serves(tmp_path, registry, observer):
     asyncio.run(registry.refresh())
 
     assert registry.current("demo").version == 10
-    assert observer.results == ["loaded"]
+    assert observer.swaps == ["loaded"]
 
 
 @pytest.mark.parametrize("tamper", TAMPERINGS)
@@ -180,7 +194,7 @@ def test_a_broken_version_is_rejected_and_the_last_good_one_keeps_serving(tmp_pa
     assert registry.current("demo").version == 1
     assert ((heads > 0) & (heads < 1)).all()
     assert list(registry.rejections()) == ["demo/2"]
-    assert observer.results == ["loaded", "rejected"]
+    assert observer.swaps == ["loaded", "rejected"]
 
 
 def test_at_the_start_an_older_good_version_serves_when_the_newest_is_broken(tmp_path, registry):
@@ -199,7 +213,7 @@ def test_a_rejected_version_is_not_tried_again_and_a_fixed_one_above_it_serves(t
     put(tmp_path, 2)
     asyncio.run(registry.refresh())
 
-    assert observer.results == ["rejected", "loaded"]
+    assert observer.swaps == ["rejected", "loaded"]
     assert registry.current("demo").version == 2
 
 

@@ -1,0 +1,38 @@
+"""Fusion: a profile is checked before it scores."""
+
+import math
+
+import pytest
+
+from contract.errors import FormulaError, ScoreError
+from contract.fusion import FusionProfile, compile_fusion
+
+HEADS = {"ctr": "head (probability)"}
+
+
+def test_a_score_that_is_not_finite_ranks_last_and_is_counted():
+    fusion = compile_fusion(FusionProfile(formula="rank(ctr)"), HEADS)
+
+    scores, bad = fusion.score({"ctr": [0.1, math.nan, 0.2]}, 3)
+
+    assert (scores.tolist(), bad) == ([0, -math.inf, 1], 1)
+
+
+def test_a_strict_profile_refuses_such_a_score():
+    fusion = compile_fusion(FusionProfile(formula="1 / ctr", non_finite="fail"), HEADS)
+
+    with pytest.raises(ScoreError, match="candidate 1"):
+        fusion.score({"ctr": [1.0, 0.0]}, 2)
+
+
+def test_a_request_may_replace_one_weight():
+    fusion = compile_fusion(FusionProfile(formula="w * ctr", weights={"w": 2}), HEADS)
+
+    assert fusion.score({"ctr": [1.0]}, 1, weights={"w": 3})[0].tolist() == [3]
+    assert fusion.reads == {"ctr"}
+
+
+@pytest.mark.parametrize("weights", [{"ctr": 1}, {"log": 1}, {"unread": 1}])
+def test_a_weight_that_hides_a_name_or_is_unread_is_refused(weights):
+    with pytest.raises(FormulaError, match="the weight"):
+        compile_fusion(FusionProfile(formula="ctr", weights=weights), HEADS)
