@@ -14,7 +14,7 @@ from contract.encoding import Encoder
 from contract.features import Categorical, FeatureSchema, Numeric, Standard
 from contract.fusion import FusionProfile
 from contract.manifest import Manifest, Provenance, TensorSpec
-from contract.tasks import BinaryTask, DurationTask, Head
+from contract.tasks import BinaryTask, DurationTask, heads_of
 
 TOPICS = np.array([0.0, 0.1, 0.5, -0.5, 1.0], dtype=np.float32)
 HEADS = ("ctr", "duration_seconds", "log_duration")
@@ -39,21 +39,11 @@ def tiny_schema() -> FeatureSchema:
     )
 
 
-def tiny_manifest(
-    name: str = "tiny",
-    *,
-    heads: tuple[str, ...] = HEADS,
-    formula: str = "ctr * log1p(duration_seconds)",
-    files: dict[str, str] | None = None,
-) -> Manifest:
+def tiny_manifest(name: str = "tiny") -> Manifest:
     """Give a manifest that fits :func:`tiny_graph`."""
-    known = {
-        "ctr": Head(
-            name="ctr", task="ctr", unit="probability", output="ctr", calibration=Platt(slope=1.5, intercept=-0.5)
-        ),
-        "duration_seconds": Head(name="duration_seconds", task="duration", unit="seconds", output="duration_seconds"),
-        "log_duration": Head(name="log_duration", task="duration", unit="log_seconds", output="log_duration"),
-    }
+    platt = Platt(slope=1.5, intercept=-0.5)
+    click, duration = BinaryTask(name="ctr"), DurationTask(name="duration", given="ctr")
+    heads = (heads_of(click)[0].model_copy(update={"calibration": platt}), *heads_of(duration))
     return Manifest(
         name=name,
         architecture="tiny",
@@ -65,10 +55,10 @@ def tiny_manifest(
         ),
         outputs=tuple(TensorSpec(name=head, dtype="float32", shape=("N",)) for head in HEADS),
         features=tiny_schema(),
-        tasks=(BinaryTask(name="ctr"), DurationTask(name="duration", given="ctr")),
-        heads=tuple(known[head] for head in heads),
-        fusion=FusionProfile(formula=formula),
-        files=files or {},
+        tasks=(click, duration),
+        heads=heads,
+        fusion=FusionProfile(formula="ctr * log1p(duration_seconds)"),
+        files={},
         provenance=Provenance(
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
             commit="0" * 40,
@@ -149,22 +139,12 @@ def tiny_golden(manifest: Manifest, *, gain: float = 1.0) -> Golden:
     return Golden(queries=QUERIES, inputs=inputs.feeds(), heads=heads)
 
 
-def publish_tiny(
-    models: Path,
-    name: str = "tiny",
-    *,
-    heads: tuple[str, ...] = HEADS,
-    formula: str = "ctr * log1p(duration_seconds)",
-    gain: float = 1.0,
-    graph: bytes | None = None,
-    golden: Golden | None = None,
-    manifest_name: str | None = None,
-) -> Bundle:
-    """Publish a bundle; *graph*, *golden* and *manifest_name* make it a bad one."""
-    bare = tiny_manifest(manifest_name or name, heads=heads, formula=formula)
+def publish_tiny(models: Path, name: str = "tiny", *, gain: float = 1.0) -> Bundle:
+    """Publish the next version of the tiny model."""
+    bare = tiny_manifest(name)
     with publish_bundle(models, name) as draft:
-        (draft.path / "model.onnx").write_bytes(graph or tiny_graph(gain=gain))
-        (golden or tiny_golden(bare, gain=gain)).save(draft.path / "golden.npz")
+        (draft.path / "model.onnx").write_bytes(tiny_graph(gain=gain))
+        tiny_golden(bare, gain=gain).save(draft.path / "golden.npz")
         (draft.path / "report.json").write_text("{}\n")
         draft.write_manifest(bare.model_copy(update={"files": draft.files()}))
     assert draft.bundle is not None

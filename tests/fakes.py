@@ -1,8 +1,6 @@
 """Stand-ins for the ports: small, deterministic, and held to the same suites as the adapters."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from threading import Semaphore
 from typing import Any
 
 import numpy as np
@@ -49,38 +47,6 @@ class FakeRuntime:
 
     def close(self) -> None:
         self.closed = True
-
-
-class HeldRun:
-    """A graph call that waits until the test lets it go, and remembers the rows of each call.
-
-    It answers twice the price column, so a test can tell whose rows came back. A row of *poison* fails the call.
-    """
-
-    poison = -1.0
-
-    def __init__(self, *, held: bool = True) -> None:
-        self.calls: list[list[float]] = []
-        self._entered = asyncio.Semaphore(0)
-        self._permits = Semaphore(0 if held else 1_000_000)
-        self._loop = asyncio.get_running_loop()
-
-    def __call__(self, inputs: GraphInputs) -> Predictions:
-        values = inputs.candidate.dense[:, 0]
-        self.calls.append(values.tolist())
-        self._loop.call_soon_threadsafe(self._entered.release)
-        assert self._permits.acquire(timeout=PATIENCE_S), "the test never let this call go"
-        if (values == self.poison).any():
-            raise ValueError("a poisoned row")
-        return {"twice": values * 2}
-
-    async def entered(self) -> None:
-        """Wait until one more call has begun."""
-        async with asyncio.timeout(PATIENCE_S):
-            await self._entered.acquire()
-
-    def let_go(self, calls: int = 1) -> None:
-        self._permits.release(calls)
 
 
 class Recorder:

@@ -83,7 +83,7 @@ def _download(url: str, part: Path, progress: Callable[[int, int | None], None])
 def _continue(url: str, part: Path, progress: Callable[[int, int | None], None]) -> None:
     """Ask for what is missing; a server that cannot resume sends the whole file, which then replaces the part."""
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with httpx.stream("GET", url, headers=headers, timeout=_TIMEOUT_S, follow_redirects=True) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # nothing is missing

@@ -215,7 +215,13 @@ class DatasetWriter:
         self._sizes: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
-        """Make the hidden folder."""
+        """Make the hidden folder.
+
+        Raises:
+            DataError: When something else than a prepared dataset stands at the path; it would be lost.
+        """
+        if self.path.exists() and not (self.path / _INFO).is_file() and any(self.path.iterdir()):
+            raise DataError(f"{self.path} is there and is no prepared dataset", fix="name a new folder")
         self._draft.mkdir(parents=True)
         return self
 

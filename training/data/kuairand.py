@@ -80,10 +80,11 @@ def prepare(
 
     Args:
         raw: Folder with ``log.parquet`` and ``user_features.parquet``.
-        rows: Reads about that many of the newest rows only.
+        rows: Keeps the newest lists of every split, together about that many rows; counters still see all.
         progress: Called with the rows of every table written.
     """
-    log = read_log(raw)[-(rows or 0) :]
+    log = read_log(raw)
+    share = min(1.0, (rows or len(log)) / len(log))
     *_, validation_day, test_day = sorted({shown.date for shown in log})
     users = {row["user_id"]: row for row in pq.read_table(raw / "user_features.parquet").to_pylist()}
     info = _info()
@@ -94,8 +95,9 @@ def prepare(
             ("validation", [one for one in lists if one[0][0].date == validation_day]),
             ("test", [one for one in lists if one[0][0].date == test_day]),
         ):
-            for start in range(0, len(chosen), _GROUP):
-                part = chosen[start : start + _GROUP]
+            kept = chosen[-max(1, round(len(chosen) * share)) :]
+            for start in range(0, len(kept), _GROUP):
+                part = kept[start : start + _GROUP]
                 writer.write(split, _table(part, users, info))
                 progress(sum(map(len, part)))
     return open_dataset(out)

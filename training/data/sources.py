@@ -59,5 +59,6 @@ def locate_raw(name: str) -> Path:
             return home / RAW_FOLDERS[name]
     raise DataError(
         f"the raw files of {name!r} are not here",
-        fix=f"put them under data/raw/{RAW_FOLDERS[name]}, or name their folder in FULCRUM_DATA",
+        fix=f"put them under data/raw/{RAW_FOLDERS[name]}, or name the folder above it in FULCRUM_DATA; "
+        "`fulcrum data fetch` downloads public archives",
     )

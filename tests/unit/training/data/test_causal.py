@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,24 +56,39 @@ def _features(impressions, upto):
     return rows
 
 
+def _moments_at_which_two_lists_could_see_each_other(impressions):
+    """Times of two lists that share an article or a user: where "before" and "not after" differ."""
+    return [
+        b.time
+        for a, b in pairwise(impressions[800:])
+        if a.time == b.time and (a.user == b.user or np.intersect1d(a.articles, b.articles).size)
+    ]
+
+
+def _changed_from(impression, moment, rng):
+    """Another outcome wherever it became known at *moment* or later."""
+    if impression.time >= moment:
+        clicked = (int(rng.choice(impression.articles)),)
+        return dataclasses.replace(impression, clicked=clicked, read_s=float(rng.integers(1, 900)), scroll=100.0)
+    if impression.time + impression.read_s >= moment:  # still being read
+        return dataclasses.replace(impression, read_s=impression.read_s + 500.0)
+    return impression
+
+
 @needs_data
 @pytest.mark.data
 @pytest.mark.slow
-def test_changing_every_label_from_some_moment_on_leaves_all_features_up_to_it_unchanged():
+def test_changing_all_that_becomes_known_from_some_moment_on_leaves_every_feature_up_to_it_unchanged():
     impressions = read_impressions(RAW / "train")[:2_500]
-    moment = impressions[1_500].time
+    moments = _moments_at_which_two_lists_could_see_each_other(impressions)
     rng = np.random.default_rng(0)
-    changed = [
-        dataclasses.replace(
-            each, clicked=(int(rng.choice(each.articles)),), read_s=float(rng.integers(1, 900)), scroll=100.0
-        )
-        if each.time >= moment
-        else each
-        for each in impressions
-    ]
 
-    # repr, because a NaN is not equal to itself
-    assert repr(_features(impressions, moment)) == repr(_features(changed, moment))
+    assert len(moments) >= 3
+    for moment in moments[:: max(1, len(moments) // 3)][:3]:
+        changed = [_changed_from(each, moment, rng) for each in impressions]
+        assert sum(a.time < moment and a is not b for a, b in zip(impressions, changed, strict=True)) > 0
+        # repr, because a NaN is not equal to itself
+        assert repr(_features(impressions, moment)) == repr(_features(changed, moment))
 
 
 @needs_data

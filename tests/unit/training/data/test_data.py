@@ -134,6 +134,16 @@ def test_a_writer_that_fails_leaves_nothing(dataset, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+
+    with pytest.raises(DataError, match="no prepared dataset"):
+        prepare(tmp_path / "mine", rows=500)
+
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
 def test_a_prepared_dataset_that_lost_a_column_is_named(dataset, tmp_path):
     copy = prepare(tmp_path / "copy", rows=500)
     info = json.loads((copy.path / "dataset.json").read_text())
