@@ -23,6 +23,7 @@ from rich.table import Table
 import training.models
 from contract.bundle import Bundle, latest_bundle, read_bundle
 from training import pipeline
+from training.checkpoint import load_checkpoint
 from training.config import OptimConfig, TrainConfig
 from training.data.fetch import PUBLIC_SETS
 from training.data.fetch import fetch as fetch_set
@@ -33,7 +34,7 @@ from training.models.base import ModelConfig
 from training.models.registry import architectures
 from training.replay import replay as replay_dataset
 
-__all__ = ["data", "evaluate", "models", "replay", "train"]
+__all__ = ["data", "evaluate", "export", "models", "replay", "train"]
 
 console = Console(stderr=True)
 data = typer.Typer(help="Fetch public data sets and prepare them.", no_args_is_help=True)
@@ -88,6 +89,7 @@ def train(
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of an id's vector.")] = 16,
     num_experts: Annotated[int, typer.Option(min=1, help="Experts, where the architecture has them.")] = 4,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden units.")] = 0.1,
+    checkpoint: Annotated[Path | None, typer.Option(help="File to keep the trained model in, for export.")] = None,
 ) -> None:
     """Train a ranker and publish it as the next version of its model, ready to serve."""
     config = TrainConfig(
@@ -100,7 +102,25 @@ def train(
         optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests),
     )
     with _dataset(data, rows, seed) as dataset, _progress() as bar:
-        bundle = pipeline.train_and_publish(dataset, config, out, name=name or dataset.info.name, progress=_stages(bar))
+        bundle = pipeline.train_and_publish(
+            dataset, config, out, name=name or dataset.info.name, progress=_stages(bar), checkpoint=checkpoint
+        )
+    show_report(bundle.report())
+    console.print(f"published {bundle.path}; serve it with: fulcrum serve --models {out}")
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="File that `fulcrum train --checkpoint` wrote.")],
+    data: DataName,
+    out: Annotated[Path, typer.Option(help="Models folder to publish into.")] = Path("models"),
+    name: Annotated[str | None, typer.Option(help="Name of the model; the data set's by default.")] = None,
+    rows: Rows = None,
+    seed: Seed = 0,
+) -> None:
+    """Export a trained model again: ONNX graph, parity with torch, golden rows, report, published by rename."""
+    trained = load_checkpoint(checkpoint)
+    with _dataset(data, rows, seed) as dataset:
+        bundle = pipeline.export_checkpoint(trained, dataset, out, name=name or dataset.info.name)
     show_report(bundle.report())
     console.print(f"published {bundle.path}; serve it with: fulcrum serve --models {out}")
 

@@ -7,6 +7,7 @@
     │   └── FetchError          a download failed or does not match its checksum
     ├── UnknownArchitecture     no such model
     ├── TrainingDiverged        the loss is not finite any more
+    ├── CheckpointError         a checkpoint is missing or cannot be read
     ├── ParityError             the exported graph and torch disagree
     └── ReplayError             the server did not answer as it should
 """
@@ -52,6 +53,12 @@ class TrainingDiverged(TrainingError):
     """The loss is not finite any more."""
 
     code = "training_diverged"
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint is missing or cannot be read."""
+
+    code = "invalid_checkpoint"
 
 
 class ParityError(TrainingError):

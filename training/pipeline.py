@@ -25,6 +25,7 @@ from contract.features import SIDES, FeatureSchema
 from contract.fusion import Fusion, FusionProfile, compile_fusion
 from contract.manifest import Manifest
 from contract.tasks import BinaryTask, DurationTask, Head, Task, heads_of
+from training.checkpoint import Checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.data.columns import EncodedSplit, encode_split
 from training.data.format import Dataset
@@ -38,9 +39,9 @@ from training.models.registry import build_model
 from training.pictures import draw_report
 from training.provenance import provenance
 from training.report import full_report
-from training.trainer import EpochResult, fit, predict
+from training.trainer import fit, predict
 
-__all__ = ["Progress", "evaluate_bundle", "train_and_publish"]
+__all__ = ["Progress", "evaluate_bundle", "export_checkpoint", "headline", "train_and_publish", "without_nan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,13 @@ class Progress:
 
 
 def train_and_publish(
-    dataset: Dataset, config: TrainConfig, models: Path, *, name: str, progress: Progress | None = None
+    dataset: Dataset,
+    config: TrainConfig,
+    models: Path,
+    *,
+    name: str,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Bundle:
     """Fit the schema, encode, train, export, check, report and publish.
 
@@ -60,6 +67,7 @@ def train_and_publish(
         dataset: Prepared, with the splits train, validation and test.
         config: The whole run.
         models: Folder of models; the bundle becomes its next version of *name*.
+        checkpoint: File to keep the trained model in, for a later :func:`export_checkpoint`.
 
     Raises:
         TrainingError: Of any kind; nothing is published then.
@@ -78,9 +86,36 @@ def train_and_publish(
         progress.stage("training", config.epochs * splits["train"].num_rows)
         history = fit(model, tasks, splits["train"], splits["validation"], config, on_batch=progress.advance)
         progress.stage("exporting", 0)
-        tasks = _debiased(tasks, model, splits["validation"])
-        with publish_bundle(models, name) as draft:
-            _write_bundle(draft, name, dataset, config, schema, tasks, model, splits["test"], history)
+        trained = Checkpoint(
+            config=config,
+            features=schema,
+            tasks=_debiased(tasks, model, splits["validation"]),
+            history=tuple(vars(epoch) for epoch in history),
+            model=model,
+        )
+        if checkpoint is not None:
+            save_checkpoint(trained, checkpoint)
+        return _publish(trained, dataset, splits["test"], models, name)
+
+
+def export_checkpoint(trained: Checkpoint, dataset: Dataset, models: Path, *, name: str) -> Bundle:
+    """Export a trained model again, check it, report it on the test split and publish it.
+
+    Args:
+        trained: From :func:`training.checkpoint.load_checkpoint`.
+        dataset: Gives golden rows, item table and test split.
+
+    Raises:
+        TrainingError: Of any kind; nothing is published then.
+    """
+    with tempfile.TemporaryDirectory(prefix="fulcrum-columns-") as scratch:
+        test = encode_split(dataset, "test", trained.features, Path(scratch))
+        return _publish(trained, dataset, test, models, name)
+
+
+def _publish(trained: Checkpoint, dataset: Dataset, test: EncodedSplit, models: Path, name: str) -> Bundle:
+    with publish_bundle(models, name) as draft:
+        _write_bundle(draft, name, dataset, trained, test)
     assert draft.bundle is not None  # noqa: S101 - publish_bundle raises where it cannot publish
     return draft.bundle
 
@@ -124,13 +159,10 @@ def _write_bundle(
     draft: BundleDraft,
     name: str,
     dataset: Dataset,
-    config: TrainConfig,
-    schema: FeatureSchema,
-    tasks: tuple[Task, ...],
-    model: MultiTaskModel,
+    trained: Checkpoint,
     test: EncodedSplit,
-    history: list[EpochResult],
 ) -> None:
+    config, schema, tasks, model = trained.config, trained.features, trained.tasks, trained.model
     heads = tuple(head for task in tasks for head in heads_of(task))
     profile = FusionProfile(formula=dataset.info.default_formula)
     model_path = draft.path / MODEL_FILE
@@ -138,7 +170,7 @@ def _write_bundle(
     export_graph(ServingModule(model, tasks, [spec.name for spec in specs]), schema, model_path)
     golden_rows(dataset, Encoder(schema), model_path, heads).save(draft.path / GOLDEN_FILE)
     report = _report(model_path, heads, tasks, profile, dataset, "test", test, schema)
-    report["training"] = [vars(epoch) for epoch in history]
+    report["training"] = list(trained.history)
     report["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     report["notes"] = dataset.info.notes
     (draft.path / REPORT_FILE).write_text(json.dumps(without_nan(report), indent=1, allow_nan=False) + "\n")

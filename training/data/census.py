@@ -60,13 +60,15 @@ def prepare(
     splits = _SPLITS[protocol](raw, np.random.default_rng(seed))
     info = _info(protocol, [name for name in splits["train"] if name not in _NOT_INPUTS])
     share = min(1.0, (rows or np.inf) / _size(splits["train"]))
+    first = 0
     with DatasetWriter(out, info) as writer:
         for split, columns in splits.items():
             kept = max(1, round(_size(columns) * share))
             for start in range(0, kept, _GROUP):
                 part = {name: values[start : min(start + _GROUP, kept)] for name, values in columns.items()}
-                writer.write(split, _table(part, start, info))
+                writer.write(split, _table(part, first + start, info))
                 progress(_size(part))
+            first += kept
     return open_dataset(out)
 
 
@@ -127,7 +129,7 @@ def _size(columns: _Columns) -> int:
 def _table(columns: _Columns, first: int, info: DatasetInfo) -> pa.Table:
     size = _size(columns)
     names = [f"{first + row}" for row in range(size)]
-    # No time was recorded; the order of the file stands in for it.
+    # No time was recorded; the order of train, validation and test stands in for it.
     data: dict[str, Any] = {"request_id": names, "time": pa.array(range(first, first + size), pa.timestamp("us"))}
     data |= {"user_id": names, "item_id": [[name] for name in names]}
     data |= {field.name: [[value] for value in columns[field.name].tolist()] for field in info.fields}

@@ -5,15 +5,17 @@ import pytest
 import torch
 
 from contract.tasks import BinaryTask, DurationTask
+from training.checkpoint import load_checkpoint
 from training.config import TrainConfig
 from training.data.columns import encode_split
 from training.data.schema import fit_schema
 from training.data.simulator import prepare
 from training.debias import smearing_factor
-from training.errors import TrainingDiverged
+from training.errors import CheckpointError, TrainingDiverged
 from training.losses import task_loss
 from training.models.base import ModelConfig
 from training.models.registry import build_model
+from training.pipeline import export_checkpoint, train_and_publish
 from training.trainer import fit
 
 TASKS = (BinaryTask(name="ctr"), BinaryTask(name="like", given="ctr"), DurationTask(name="duration", given="ctr"))
@@ -96,3 +98,25 @@ def test_training_learns_what_the_simulator_put_in(splits):
 
     assert history[-1].validation["duration"] < history[0].train["duration"] / 4
     assert min(epoch.validation["ctr"] for epoch in history) < 0.45
+
+
+def test_an_export_of_a_checkpoint_answers_as_the_bundle_of_its_own_run(tmp_path):
+    dataset = prepare(tmp_path / "data", rows=1_000, seed=1)
+    config = CONFIG.model_copy(update={"epochs": 1})
+    first = train_and_publish(dataset, config, tmp_path / "a", name="m", checkpoint=tmp_path / "runs" / "m.pt")
+
+    second = export_checkpoint(load_checkpoint(tmp_path / "runs" / "m.pt"), dataset, tmp_path / "b", name="m")
+
+    assert second.manifest.tasks == first.manifest.tasks
+    assert second.report() == first.report()
+    for head, values in first.golden().heads.items():
+        np.testing.assert_array_equal(second.golden().heads[head], values)
+
+
+@pytest.mark.parametrize("content", [None, b"not a checkpoint", b""])
+def test_what_is_no_checkpoint_is_refused_with_a_sentence(tmp_path, content):
+    if content is not None:
+        (tmp_path / "m.pt").write_bytes(content)
+
+    with pytest.raises(CheckpointError, match=r"m\.pt"):
+        load_checkpoint(tmp_path / "m.pt")
