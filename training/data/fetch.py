@@ -58,6 +58,7 @@ def fetch(
     if not target.exists():
         part = target.with_name(target.name + ".part")
         _download(source.url, part, progress)
+        part.with_name(part.name + ".etag").unlink(missing_ok=True)
         _verify(part, source, target)
         part.rename(target)
     _verify(target, source, target)
@@ -83,13 +84,20 @@ def _download(url: str, part: Path, progress: Callable[[int, int | None], None])
 def _continue(url: str, part: Path, progress: Callable[[int, int | None], None]) -> None:
     """Ask for what is missing; a server that cannot resume sends the whole file, which then replaces the part."""
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    note = part.with_name(part.name + ".etag")
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if note.exists():  # the rest of another file must not be joined to what is here
+            headers["If-Range"] = note.read_text()
     with httpx.stream("GET", url, headers=headers, timeout=_TIMEOUT_S, follow_redirects=True) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # nothing is missing
         response.raise_for_status()
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         have = have if resumed else 0
+        if etag := response.headers.get("ETag"):
+            note.write_text(etag)
         length = response.headers.get("Content-Length")
         total = None if length is None else have + int(length)
         with part.open("ab" if resumed else "wb") as file:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
@@ -226,16 +227,19 @@ class DatasetWriter:
         return self
 
     def write(self, split: str, table: pa.Table) -> None:
-        """Append requests to a split, as one row group; times may not go back.
+        """Append requests to a split, as one row group, in order of time.
 
         Raises:
             DataError: When a column is missing or has another type.
         """
         schema = self.info.arrow_schema()
+        if not table.num_rows:
+            return
         try:
             table = table.select(schema.names).cast(schema)
         except (KeyError, pa.ArrowInvalid, ValueError) as error:
             raise DataError(f"the rows of {split!r} do not fit the declaration: {error}") from None
+        self._check_lengths(split, table)
         if split not in self._writers:
             self._writers[split] = pq.ParquetWriter(self._draft / f"{split}.parquet", schema, compression="zstd")
             self._sizes[split] = {"requests": 0, "rows": 0, "first_time": str(table["time"][0])}
@@ -244,6 +248,13 @@ class DatasetWriter:
         size["requests"] += table.num_rows
         size["rows"] += len(table["item_id"].combine_chunks().flatten())
         size["last_time"] = str(table["time"][-1])
+
+    def _check_lengths(self, split: str, table: pa.Table) -> None:
+        wanted = pc.list_value_length(table["item_id"])
+        names = [field.name for field in self.info.fields if field.side == "candidate"]
+        for name in [*names, *(label.name for label in self.info.labels)]:
+            if not pc.list_value_length(table[name]).equals(wanted):
+                raise DataError(f"{split}: the lists of {name!r} are not as long as those of item_id")
 
     def write_items(self, items: pa.Table) -> None:
         """Write the item table: ``item_id`` and the static candidate fields."""

@@ -134,6 +134,15 @@ def test_a_writer_that_fails_leaves_nothing(dataset, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_lists_of_unequal_length_are_refused_by_name(dataset, tmp_path):
+    table = next(iter(dataset.row_groups("test")))
+    short = pa.array([values[:-1] for values in table["ctr"].to_pylist()], pa.list_(pa.float32()))
+    table = table.set_column(table.column_names.index("ctr"), "ctr", short)
+
+    with pytest.raises(DataError, match="'ctr'"), DatasetWriter(tmp_path / "new", dataset.info) as writer:
+        writer.write("test", table)
+
+
 def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")

@@ -18,12 +18,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.ranges.append(self.headers.get("Range"))
         start = int(re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1])
+        etag = f'"{hashlib.sha256(self.server.content).hexdigest()[:8]}"'
+        if self.headers.get("If-Range", etag) != etag:
+            start = 0
         body = self.server.content[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", etag)
         self.end_headers()
         if self.server.breaks and self.server.breaks.pop():
             body = body[: len(body) // 3]
+            self.server.content = self.server.next_content or self.server.content
         self.wfile.write(body)
         self.close_connection = True
 
@@ -34,7 +39,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def http():
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.content, server.breaks, server.ranges = CONTENT, [], []
+    server.content, server.breaks, server.ranges, server.next_content = CONTENT, [], [], None
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     server.url = f"http://127.0.0.1:{server.server_port}/set.bin"
@@ -57,6 +62,12 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(http, tmp_path):
     assert None not in http.ranges[1:]
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_file_that_changed_while_it_was_fetched_is_fetched_anew_and_never_spliced(http, tmp_path):
+    http.breaks, http.next_content = [True], CONTENT[::-1]
+
+    assert fetch(PublicSet(url=http.url), tmp_path).read_bytes() == CONTENT[::-1]
 
 
 def test_a_file_that_does_not_match_its_checksum_is_refused_and_kept_aside(http, tmp_path):
