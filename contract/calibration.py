@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from contract.arrays import FloatArray
-from contract.features import Frozen
+from contract.frozen import Frozen
 
 __all__ = ["Calibration", "Identity", "Platt", "apply_calibration"]
 

@@ -6,7 +6,9 @@ encode with the same one (:mod:`contract.encoding`).
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from contract.frozen import Frozen
 
 __all__ = [
     "MISSING_ID",
@@ -33,12 +35,6 @@ MISSING_ID = 0
 UNKNOWN_ID = 1
 """Table row of a value that the vocabulary does not hold."""
 FIRST_ID = 2
-
-
-class Frozen(BaseModel):
-    """Base of the contract's documents: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class _Field(Frozen):

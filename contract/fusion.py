@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from contract.errors import FormulaError, ScoreError
-from contract.features import Frozen
 from contract.formula import FUNCTIONS, Formula, compile_formula
+from contract.frozen import Frozen
 
 __all__ = ["DEFAULT_FORMULA", "Fusion", "FusionProfile", "compile_fusion"]
 

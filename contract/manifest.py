@@ -4,7 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
-from contract.features import FeatureSchema, Frozen
+from contract.features import FeatureSchema
+from contract.frozen import Frozen
 from contract.fusion import FusionProfile
 from contract.tasks import Head, Task
 

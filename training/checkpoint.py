@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from contract.features import FeatureSchema, Frozen
-from contract.tasks import Task
+from contract.features import FeatureSchema
+from contract.frozen import Frozen
+from contract.tasks import Head, Task
 from training.config import TrainConfig
 from training.errors import CheckpointError
 from training.models.base import MultiTaskModel
@@ -21,6 +22,7 @@ class _Document(Frozen):
     config: TrainConfig
     features: FeatureSchema
     tasks: tuple[Task, ...]
+    heads: tuple[Head, ...]
     history: tuple[dict[str, Any], ...]
 
 
@@ -31,12 +33,14 @@ class Checkpoint:
     Args:
         features: As fitted on the training split.
         tasks: With their debiasing fitted.
+        heads: With their calibration fitted.
         history: Losses of every epoch, as the report shows them.
     """
 
     config: TrainConfig
     features: FeatureSchema
     tasks: tuple[Task, ...]
+    heads: tuple[Head, ...]
     history: tuple[dict[str, Any], ...]
     model: MultiTaskModel
 
@@ -47,6 +51,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         config=checkpoint.config,
         features=checkpoint.features,
         tasks=checkpoint.tasks,
+        heads=checkpoint.heads,
         history=checkpoint.history,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,8 +69,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         stored = torch.load(path, weights_only=True)
         document = _Document.model_validate_json(stored["document"])
-        tasks = [task.name for task in document.tasks]
-        model = build_model(document.config.arch, document.features, tasks, document.config.model)
+        model = build_model(document.config.arch, document.features, document.tasks, document.config.model)
         model.load_state_dict(stored["weights"])
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist", fix="write one with `fulcrum train --checkpoint`") from None
@@ -80,6 +84,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config=document.config,
         features=document.features,
         tasks=document.tasks,
+        heads=document.heads,
         history=document.history,
         model=model,
     )

@@ -171,9 +171,9 @@ def replay(
 
 def models() -> None:
     """List the architectures that can be trained."""
-    table = Table("name", "paper")
+    table = Table("name", "paper", "link")
     for architecture in architectures().values():
-        table.add_row(architecture.name, architecture.title)
+        table.add_row(architecture.name, architecture.title, architecture.link)
     Console().print(table)
 
 

@@ -1,11 +1,16 @@
 """What a training run is made of; frozen, complete, and kept in the manifest."""
 
+from typing import Any, Literal
+
 from pydantic import Field
 
-from contract.features import Frozen
+from contract.durations import LogMse, Objective
+from contract.frozen import Frozen
 from training.models.base import ModelConfig
 
-__all__ = ["OptimConfig", "TrainConfig"]
+__all__ = ["DebiasKind", "OptimConfig", "TrainConfig"]
+
+DebiasKind = Literal["none", "lognormal", "smearing", "isotonic"]
 
 
 class OptimConfig(Frozen):
@@ -30,7 +35,12 @@ class TrainConfig(Frozen):
     Args:
         data: Name of a source, or the path of a prepared dataset.
         arch: Name of an architecture.
+        objective: What durations are trained on.
+        debias: What is fitted on validation to make seconds an unbiased mean; None takes smearing where the
+            objective is a logarithm or a quantile, and nothing where it is unbiased by its own making.
         task_weights: Factor of each task's loss; 1 where not given.
+        balancer: How the losses become one step; see :mod:`training.balancing`.
+        balancer_options: What the balancer has of its own.
     """
 
     data: str
@@ -40,4 +50,8 @@ class TrainConfig(Frozen):
     seed: int = 0
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
+    objective: Objective = LogMse()
+    debias: DebiasKind | None = None
     task_weights: dict[str, float] = Field(default_factory=dict)
+    balancer: str = "static"
+    balancer_options: dict[str, Any] = Field(default_factory=dict)

@@ -6,6 +6,7 @@
     ├── DataError               a data set is missing, or is not what it declares
     │   └── FetchError          a download failed or does not match its checksum
     ├── UnknownArchitecture     no such model
+    ├── InvalidOption           an option that its architecture, head or balancer does not have
     ├── TrainingDiverged        the loss is not finite any more
     ├── CheckpointError         a checkpoint is missing or cannot be read
     ├── ParityError             the exported graph and torch disagree
@@ -47,6 +48,12 @@ class UnknownArchitecture(TrainingError):
     """No architecture has this name."""
 
     code = "unknown_architecture"
+
+
+class InvalidOption(TrainingError):
+    """An option is unknown or out of range."""
+
+    code = "invalid_option"
 
 
 class TrainingDiverged(TrainingError):

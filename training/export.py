@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from contract.arrays import GraphInputs, SideArrays
 from contract.features import SIDES, FeatureSchema, Side, id_width
 from contract.manifest import TensorSpec
-from contract.tasks import BinaryTask, DurationTask, Task, heads_of
+from contract.tasks import BinaryTask, Task, heads_of
 from training.errors import ParityError
+from training.heads.registry import head_of
+from training.inputs import TensorInputs
 from training.models.base import MultiTaskModel
-from training.models.layers import TensorInputs
 
 __all__ = ["ServingModule", "check_parity", "export_graph", "graph_session", "input_specs", "output_specs"]
 
@@ -49,24 +50,30 @@ class ServingModule(nn.Module):
         """Give every head, ``[N]`` each, in the order of the tasks."""
         given = dict(zip(self.inputs, tensors, strict=True))
         unused = given["request_index"].new_zeros((1, 0))
-        outputs = self.model(
-            TensorInputs(
-                request_ids=given.get("request_ids", unused),
-                request_dense=given.get("request_dense", unused),
-                candidate_ids=given.get("candidate_ids", unused),
-                candidate_dense=given.get("candidate_dense", unused),
-                request_index=given["request_index"],
-            )
+        inputs = TensorInputs(
+            request_ids=given.get("request_ids", unused),
+            request_dense=given.get("request_dense", unused),
+            candidate_ids=given.get("candidate_ids", unused),
+            candidate_dense=given.get("candidate_dense", unused),
+            request_index=given["request_index"],
         )
-        return tuple(head for task in self.task_specs for head in _finished(task, outputs[task.name]))
+        raw = self.model.served(self.model(inputs))
+        own = {task.name: head_of(task).finish(raw[task.name], inputs) for task in self.task_specs}
+        return tuple(
+            head for task in self.task_specs for head in (*own[task.name], *_joint(task, self.task_specs, own))
+        )
 
 
-def _finished(task: Task, output_N: Tensor) -> tuple[Tensor, ...]:
-    if isinstance(task, BinaryTask):
-        return (torch.sigmoid(output_N),)
-    assert isinstance(task, DurationTask)  # noqa: S101 - the union has two members
-    seconds_N = torch.clamp(torch.exp(output_N) * task.smearing - 1.0, min=0.0)
-    return seconds_N, output_N
+def _joint(task: Task, tasks: Sequence[Task], own: Mapping[str, tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Give P(this and all that it is given), where the task has that head."""
+    if not isinstance(task, BinaryTask) or task.joint is None:
+        return ()
+    by_name = {each.name: each for each in tasks}
+    joint_N, parent = own[task.name][0], task.given
+    while parent is not None:
+        joint_N = joint_N * own[parent][0]
+        parent = by_name[parent].given
+    return (joint_N,)
 
 
 def input_specs(schema: FeatureSchema) -> tuple[TensorSpec, ...]:

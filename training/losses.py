@@ -1,38 +1,51 @@
-"""One loss a task, over the rows on which its label is defined."""
+"""Losses over the rows on which a label is defined, weighted where the data weighs its rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from contract.tasks import BinaryTask, DurationTask, Task
+from contract.tasks import Task
+from training.heads.registry import head_of
+from training.inputs import TensorInputs
 
-__all__ = ["task_loss"]
+__all__ = ["RowLoss", "mean_loss", "own_row_loss"]
 
 
-def task_loss(task: Task, output_N: Tensor, label_N: Tensor) -> Tensor:
-    """Mean loss of one task.
-
-    Binary tasks: cross-entropy of a logit. Duration tasks: squared error of log1p(seconds).
+@dataclass(frozen=True, kw_only=True)
+class RowLoss:
+    """One task's loss of every row.
 
     Args:
-        task: Decides the loss.
-        output_N: What the model gave, ``[N]``.
-        label_N: 0/1 or seconds, NaN where the label is not defined (a duration of a row not clicked).
+        values: ``[N]``; finite where not defined too.
+        defined: Which rows count, bool ``[N]``.
+    """
+
+    values: Tensor
+    defined: Tensor
+
+
+def own_row_loss(task: Task, raw_NW: Tensor, labels: Mapping[str, Tensor], inputs: TensorInputs) -> RowLoss:
+    """Give a task's loss over the rows that have its own label: the sample space of most models.
+
+    Args:
+        raw_NW: What the model gave.
+        labels: Label name to ``[N]``, NaN where not defined (a duration of a row not clicked).
+    """
+    # A masked sum, not boolean indexing: no row of the batch may decide the shape of the graph.
+    label_N = labels[task.name]
+    defined_N = torch.isfinite(label_N)
+    target_N = torch.where(defined_N, label_N, torch.zeros_like(label_N))
+    return RowLoss(values=head_of(task).row_loss(raw_NW, target_N, inputs), defined=defined_N)
+
+
+def mean_loss(rows: RowLoss, weights_N: Tensor | None = None) -> Tensor:
+    """Give the weighted mean over the defined rows.
 
     Returns:
         A scalar; 0 with a gradient of 0 when no row of the batch has the label.
     """
-    # A masked sum, not boolean indexing: no row of the batch may decide the shape of the graph.
-    defined_N = torch.isfinite(label_N)
-    target_N = torch.where(defined_N, label_N, torch.zeros_like(label_N))
-    loss_N = _row_loss(task, output_N, target_N)
-    return (loss_N * defined_N).sum() / defined_N.sum().clamp(min=1)
-
-
-def _row_loss(task: Task, output_N: Tensor, target_N: Tensor) -> Tensor:
-    if isinstance(task, BinaryTask):
-        return F.binary_cross_entropy_with_logits(output_N, target_N, reduction="none")
-    if isinstance(task, DurationTask):
-        return F.mse_loss(output_N, torch.log1p(target_N), reduction="none")
-    msg = f"no loss for {task!r}"
-    raise TypeError(msg)
+    weights_N = rows.defined.to(rows.values.dtype) if weights_N is None else weights_N * rows.defined
+    total = weights_N.sum()
+    return (rows.values * weights_N).sum() / torch.where(total > 0, total, torch.ones_like(total))

@@ -21,27 +21,33 @@ from contract.bundle import (
     publish_bundle,
 )
 from contract.encoding import Encoder
+from contract.errors import FormulaError
 from contract.features import SIDES, FeatureSchema
 from contract.fusion import Fusion, FusionProfile, compile_fusion
 from contract.manifest import Manifest
-from contract.tasks import BinaryTask, DurationTask, Head, Task, heads_of
+from contract.tasks import BinaryTask, CountTask, DurationTask, Head, RegressionTask, Task, heads_of
+from training.calibrate import fit_platt
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.data.columns import EncodedSplit, encode_split
-from training.data.format import Dataset
+from training.data.format import Dataset, LabelDeclaration
 from training.data.schema import fit_schema
-from training.debias import smearing_factor
+from training.debias import default_debias, fit_debias
 from training.export import ServingModule, export_graph, input_specs, output_specs
 from training.golden import golden_rows
+from training.heads.base import LabelSample
+from training.heads.registry import fit_task
 from training.impressions import score_impressions, score_split
 from training.models.base import MultiTaskModel
-from training.models.registry import build_model
+from training.models.registry import build_model, find_architecture
 from training.pictures import draw_report
 from training.provenance import provenance
 from training.report import full_report
-from training.trainer import fit, predict
+from training.trainer import fit, naive_seconds, predict
 
 __all__ = ["Progress", "evaluate_bundle", "export_checkpoint", "headline", "train_and_publish", "without_nan"]
+
+_SAMPLE_ROWS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +87,17 @@ def train_and_publish(
             split: encode_split(dataset, split, schema, Path(scratch) / split)
             for split in ("train", "validation", "test")
         }
-        tasks = _declared_tasks(dataset)
-        model = build_model(config.arch, schema, [task.name for task in tasks], config.model)
+        tasks = _fitted_tasks(dataset, config, schema, splits["train"])
+        model = build_model(config.arch, schema, tasks, config.model)
         progress.stage("training", config.epochs * splits["train"].num_rows)
-        history = fit(model, tasks, splits["train"], splits["validation"], config, on_batch=progress.advance)
+        history = fit(model, splits["train"], splits["validation"], config, on_batch=progress.advance)
         progress.stage("exporting", 0)
+        tasks = _debiased(tasks, model, config, splits["validation"])
         trained = Checkpoint(
             config=config,
             features=schema,
-            tasks=_debiased(tasks, model, splits["validation"]),
+            tasks=tasks,
+            heads=_calibrated(tasks, model, splits["validation"]),
             history=tuple(vars(epoch) for epoch in history),
             model=model,
         )
@@ -137,22 +145,75 @@ def evaluate_bundle(bundle: Bundle, dataset: Dataset, *, split: str = "test") ->
         )
 
 
-def _declared_tasks(dataset: Dataset) -> tuple[Task, ...]:
-    kinds: Mapping[str, type[BinaryTask] | type[DurationTask]] = {
+def _fitted_tasks(
+    dataset: Dataset, config: TrainConfig, schema: FeatureSchema, train: EncodedSplit
+) -> tuple[Task, ...]:
+    """Give the declared tasks as the architecture serves them, with what their heads need fitted on train."""
+    declared = [_declared_task(label, config) for label in dataset.info.labels]
+    fitted = [fit_task(task, _label_sample(task, schema, train)) for task in declared]
+    return find_architecture(config.arch).model.adapt_tasks(fitted)
+
+
+def _declared_task(label: LabelDeclaration, config: TrainConfig) -> Task:
+    if label.kind == "duration":
+        return DurationTask(name=label.name, given=label.given, objective=config.objective)
+    plain: Mapping[str, type[BinaryTask] | type[CountTask] | type[RegressionTask]] = {
         "binary": BinaryTask,
-        "duration": DurationTask,
+        "count": CountTask,
+        "regression": RegressionTask,
     }
-    return tuple(kinds[label.kind](name=label.name, given=label.given) for label in dataset.info.labels)
+    return plain[label.kind](name=label.name, given=label.given)
 
 
-def _debiased(tasks: tuple[Task, ...], model: MultiTaskModel, held_out: EncodedSplit) -> tuple[Task, ...]:
-    outputs = predict(model, held_out)
+def _label_sample(task: Task, schema: FeatureSchema, train: EncodedSplit) -> LabelSample:
+    labels = np.asarray(train.labels[task.name])
+    rows = np.flatnonzero(np.isfinite(labels))
+    rows = rows[:: 1 + len(rows) // _SAMPLE_ROWS]
+    return LabelSample(labels=labels[rows], candidate_dense=np.asarray(train.candidate.dense[rows]), schema=schema)
+
+
+def _debiased(
+    tasks: tuple[Task, ...], model: MultiTaskModel, config: TrainConfig, held_out: EncodedSplit
+) -> tuple[Task, ...]:
+    kind = config.debias or default_debias(config.objective.kind)
     return tuple(
-        task.model_copy(update={"smearing": smearing_factor(held_out.labels[task.name], outputs[task.name])})
+        task.model_copy(
+            update={"debias": fit_debias(kind, held_out.labels[task.name], naive_seconds(model, task, held_out))}
+        )
         if isinstance(task, DurationTask)
         else task
         for task in tasks
     )
+
+
+def _calibrated(tasks: tuple[Task, ...], model: MultiTaskModel, held_out: EncodedSplit) -> tuple[Head, ...]:
+    """Give the heads; with a map to probabilities where the architecture's loss makes none."""
+    heads = tuple(head for task in tasks for head in heads_of(task))
+    if model.is_calibrated:
+        return heads
+    raw = predict(model, held_out)
+    scores = {head.name: 1.0 / (1.0 + np.exp(-raw[head.task][:, 0])) for head in heads if head.name in raw}
+    return tuple(
+        head.model_copy(update={"calibration": fit_platt(held_out.labels[head.task], scores[head.name])})
+        if head.unit == "probability" and head.name in scores
+        else head
+        for head in heads
+    )
+
+
+def _default_profile(dataset: Dataset, heads: tuple[Head, ...], schema: FeatureSchema) -> FusionProfile:
+    """Give the data set's formula, or the first head alone where the architecture does not serve all that it reads."""
+    profile = FusionProfile(formula=dataset.info.default_formula)
+    try:
+        compile_fusion(profile, _variables(heads, schema))
+    except FormulaError:
+        return FusionProfile(formula=heads[0].name)
+    return profile
+
+
+def _variables(heads: tuple[Head, ...], schema: FeatureSchema) -> dict[str, str]:
+    numbers = {field.name: "field" for side in SIDES for field in schema.numbers_on(side)}
+    return numbers | {head.name: "head" for head in heads}
 
 
 def _write_bundle(
@@ -163,8 +224,8 @@ def _write_bundle(
     test: EncodedSplit,
 ) -> None:
     config, schema, tasks, model = trained.config, trained.features, trained.tasks, trained.model
-    heads = tuple(head for task in tasks for head in heads_of(task))
-    profile = FusionProfile(formula=dataset.info.default_formula)
+    heads = trained.heads
+    profile = _default_profile(dataset, heads, schema)
     model_path = draft.path / MODEL_FILE
     specs = input_specs(schema)
     export_graph(ServingModule(model, tasks, [spec.name for spec in specs]), schema, model_path)
@@ -206,11 +267,9 @@ def _report(
     split: EncodedSplit,
     schema: FeatureSchema,
 ) -> dict[str, Any]:
-    variables = {head.name: "head" for head in heads}
-    numbers = {field.name: "field" for side in SIDES for field in schema.numbers_on(side)}
-    fusion = compile_fusion(profile, variables | numbers)
+    fusion = compile_fusion(profile, _variables(heads, schema))
     baselines: dict[str, Fusion] = {
-        label: compile_fusion(FusionProfile(formula=formula), numbers)
+        label: compile_fusion(FusionProfile(formula=formula), _variables((), schema))
         for label, formula in dataset.info.baselines.items()
     }
     reads = fusion.reads.union(*(baseline.reads for baseline in baselines.values()))

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.fusion import Fusion
-from contract.tasks import BinaryTask, DurationTask, Task
+from contract.tasks import BinaryTask, CountTask, DurationTask, RegressionTask, Task
 from training import metrics
 
-__all__ = ["Impressions", "full_report", "main_label", "ranking_report", "task_report"]
+__all__ = ["Impressions", "amount_report", "full_report", "main_label", "ranking_report", "task_report"]
 
 Array = NDArray[Any]
 
@@ -65,6 +65,8 @@ def task_report(rows: Impressions, task: Task) -> dict[str, Any]:
     """Report one task by its kind."""
     if isinstance(task, DurationTask):
         return duration_report(rows, task.name)
+    if isinstance(task, CountTask | RegressionTask):
+        return amount_report(rows, task.name, task.kind)
     return binary_report(rows, task.name)
 
 
@@ -120,6 +122,23 @@ def duration_report(rows: Impressions, task: str) -> dict[str, Any]:
         "bias_tre": metrics.duration_bias(truth, seconds),
         "bias_tre_without_debias": metrics.duration_bias(truth, np.expm1(log)),
         "rms_log": float(np.sqrt(np.mean((np.log1p(truth) - log) ** 2))),
+    }
+
+
+def amount_report(rows: Impressions, task: str, kind: str) -> dict[str, Any]:
+    """MAE, bias, XAUC and Spearman of a count or a value, in its own unit."""
+    defined = np.isfinite(rows.labels[task])
+    truth = rows.labels[task][defined].astype(np.float64)
+    predicted = rows.heads[task][defined].astype(np.float64)
+    return {
+        "kind": kind,
+        "rows": int(defined.sum()),
+        "mean": float(truth.mean()),
+        "mae": metrics.mean_absolute_error(truth, predicted),
+        "mae_of_a_constant": metrics.mean_absolute_error(truth, np.full_like(truth, np.median(truth))),
+        "bias": float((predicted - truth).mean()),
+        "xauc": metrics.xauc(truth, predicted),
+        "spearman": metrics.spearman(truth, predicted),
     }
 
 

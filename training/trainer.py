@@ -1,49 +1,59 @@
 """The training loop: batches in, best weights out. Reads top to bottom."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from contract.arrays import GraphInputs
-from contract.tasks import Task
+import training.balancing
+from contract.tasks import DurationTask
+from training.balancing.base import Balancer, BalancerParts, make_balancer
 from training.config import TrainConfig
 from training.data.batches import Batch, batches, shuffled_batches
 from training.data.columns import EncodedSplit
 from training.errors import TrainingDiverged
-from training.losses import task_loss
+from training.heads.duration import DurationHead
+from training.heads.registry import head_of
+from training.inputs import as_tensors
+from training.losses import mean_loss
 from training.models.base import MultiTaskModel
-from training.models.layers import TensorInputs
 
-__all__ = ["EpochResult", "as_tensors", "fit", "predict"]
+__all__ = ["EpochResult", "fit", "naive_seconds", "predict"]
 
 _PREDICT_REQUESTS = 512
+_ = training.balancing  # filled the registry
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """Mean losses of one epoch, by task."""
+    """Mean losses of one epoch, by task.
+
+    Args:
+        score: Validation losses, each relative to its first epoch's, summed with the tasks' weights: what decides
+            which epoch is best. Relative, so that a loss in log-seconds does not outvote a cross-entropy.
+    """
 
     epoch: int
     train: dict[str, float]
     validation: dict[str, float]
+    score: float
     is_best: bool
 
 
 def fit(
     model: MultiTaskModel,
-    tasks: Sequence[Task],
     train: EncodedSplit,
     validation: EncodedSplit,
     config: TrainConfig,
     *,
     on_batch: Callable[[int], None] = lambda rows: None,
 ) -> list[EpochResult]:
-    """Train until the validation loss stops falling, then put the best weights back.
+    """Train until the validation score stops falling, then put the best weights back.
 
     The same seed on the same machine gives the same losses.
 
@@ -52,21 +62,26 @@ def fit(
 
     Raises:
         TrainingDiverged: When a loss is not finite.
+        InvalidOption: When there is no such balancer or option.
     """
     rng = np.random.default_rng(config.seed)
-    optimiser = _optimiser(model, config)
+    balancer = _balancer(model, config)
+    optimiser = _optimiser(model, balancer, config)
     best, best_state, history = float("inf"), deepcopy(model.state_dict()), list[EpochResult]()
     since_best = 0
     for epoch in range(1, config.epochs + 1):
         model.train()
+        balancer.start_epoch(history[-1].train if history else None)
         epoch_batches = shuffled_batches(train, requests=config.optim.batch_requests, rng=rng)
-        trained = _one_epoch(model, tasks, epoch_batches, config, optimiser, on_batch)
-        validated = _evaluate(model, tasks, validation)
-        total = sum(config.task_weights.get(task, 1.0) * loss for task, loss in validated.items())
-        since_best = 0 if total < best else since_best + 1
-        if total < best:
-            best, best_state = total, deepcopy(model.state_dict())
-        history.append(EpochResult(epoch=epoch, train=trained, validation=validated, is_best=since_best == 0))
+        trained = _one_epoch(model, epoch_batches, balancer, optimiser, on_batch)
+        validated = _evaluate(model, validation)
+        score = _score(validated, history[0].validation if history else validated, config.task_weights)
+        since_best = 0 if score < best else since_best + 1
+        if score < best:
+            best, best_state = score, deepcopy(model.state_dict())
+        history.append(
+            EpochResult(epoch=epoch, train=trained, validation=validated, score=score, is_best=since_best == 0)
+        )
         if since_best >= config.optim.patience:
             break
     model.load_state_dict(best_state)
@@ -74,91 +89,127 @@ def fit(
     return history
 
 
+def _score(losses: Mapping[str, float], first: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """Sum losses relative to the first epoch's; a likelihood may be negative there, so relative to its size."""
+    relative = {task: (loss - first[task]) / max(abs(first[task]), 1e-9) + 1.0 for task, loss in losses.items()}
+    return sum(weights.get(task, 1.0) * each for task, each in relative.items())
+
+
 def _one_epoch(
     model: MultiTaskModel,
-    tasks: Sequence[Task],
     epoch_batches: Iterable[Batch],
-    config: TrainConfig,
+    balancer: Balancer,
     optimiser: torch.optim.Optimizer,
     on_batch: Callable[[int], None],
 ) -> dict[str, float]:
-    mean = _RunningMean(tasks)
+    mean = _RunningMean(model.tasks)
     for batch in epoch_batches:
-        losses = _losses(model, tasks, batch)
-        total = torch.stack([config.task_weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
-        if not torch.isfinite(total):
+        losses = _Losses.of(model, batch)
+        if not torch.isfinite(losses.values_T).all():
             raise TrainingDiverged(
-                f"the loss became {total.item()}", fix="lower the learning rate or look for broken features"
+                f"the losses became {losses.values_T.tolist()}",
+                fix="lower the learning rate or look for broken features",
             )
         optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        balancer.backward(losses.values_T, losses.penalty)
         nn.utils.clip_grad_norm_(model.parameters(), max_norm=10.0)
         optimiser.step()
-        mean.add(batch, losses)
+        balancer.after_step(lambda batch=batch: _Losses.of(model, batch).values_T)  # type: ignore[misc]
+        mean.add(losses)
         on_batch(len(batch.inputs.request_index))
     return mean.value()
 
 
 @torch.no_grad()
-def _evaluate(model: MultiTaskModel, tasks: Sequence[Task], split: EncodedSplit) -> dict[str, float]:
+def _evaluate(model: MultiTaskModel, split: EncodedSplit) -> dict[str, float]:
     model.eval()
-    mean = _RunningMean(tasks)
+    mean = _RunningMean(model.tasks)
     for batch in batches(split, requests=_PREDICT_REQUESTS):
-        mean.add(batch, _losses(model, tasks, batch))
+        mean.add(_Losses.of(model, batch))
     return mean.value()
 
 
 @torch.no_grad()
-def predict(model: MultiTaskModel, split: EncodedSplit) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]]:
-    """Give the model's raw outputs on a whole split, by task, float32 ``[N]``."""
+def predict(model: MultiTaskModel, split: EncodedSplit) -> dict[str, NDArray[np.float32]]:
+    """Give what the heads read on a whole split, by task, float32 ``[N, W]``."""
     model.eval()
-    parts = [model(as_tensors(batch.inputs)) for batch in batches(split, requests=_PREDICT_REQUESTS)]
+    parts = [model.served(model(as_tensors(batch.inputs))) for batch in batches(split, requests=_PREDICT_REQUESTS)]
     return {task: np.concatenate([part[task].numpy() for part in parts]) for task in model.tasks}
+
+
+@torch.no_grad()
+def naive_seconds(model: MultiTaskModel, task: DurationTask, split: EncodedSplit) -> NDArray[np.float32]:
+    """Give a duration's seconds on a whole split before they are debiased, ``[N]``."""
+    model.eval()
+    head = head_of(task)
+    if not isinstance(head, DurationHead):
+        msg = f"{task.name} has no duration head"
+        raise TypeError(msg)
+    parts = []
+    for batch in batches(split, requests=_PREDICT_REQUESTS):
+        inputs = as_tensors(batch.inputs)
+        parts.append(head.seconds(model.served(model(inputs))[task.name], inputs).numpy())
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Losses:
+    """Losses of one batch, ``[T]``, the rows (or their weight) that each is a mean of, and what is added to them."""
+
+    values_T: Tensor
+    rows_T: Tensor
+    penalty: Tensor | None
+
+    @classmethod
+    def of(cls, model: MultiTaskModel, batch: Batch) -> "_Losses":
+        inputs = as_tensors(batch.inputs)
+        raw = model(inputs)
+        labels = {name: torch.from_numpy(column) for name, column in batch.labels.items()}
+        weights_N = None if batch.weights is None else torch.from_numpy(batch.weights)
+        rows = model.row_losses(raw, labels, inputs)
+        counted = [row.defined if weights_N is None else row.defined * weights_N for row in rows.values()]
+        return cls(
+            values_T=torch.stack([mean_loss(row, weights_N) for row in rows.values()]),
+            rows_T=torch.stack([each.sum() for each in counted]),
+            penalty=model.penalty(raw),
+        )
 
 
 class _RunningMean:
     """Means over the rows that have each label, not over batches."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self.sums = {task.name: 0.0 for task in tasks}
-        self.rows = {task.name: 0 for task in tasks}
+    def __init__(self, tasks: Sequence[str]) -> None:
+        self.tasks = tuple(tasks)
+        self.sums_T = torch.zeros(len(self.tasks), dtype=torch.float64)
+        self.rows_T = torch.zeros(len(self.tasks), dtype=torch.float64)
 
-    def add(self, batch: Batch, losses: dict[str, Tensor]) -> None:
-        for name, loss in losses.items():
-            rows = int(np.isfinite(batch.labels[name]).sum())
-            self.sums[name] += loss.item() * rows
-            self.rows[name] += rows
+    def add(self, losses: _Losses) -> None:
+        self.sums_T += (losses.values_T * losses.rows_T).detach()
+        self.rows_T += losses.rows_T
 
     def value(self) -> dict[str, float]:
-        return {name: self.sums[name] / max(1, self.rows[name]) for name in self.sums}
+        means_T = self.sums_T / torch.clamp(self.rows_T, min=1e-9)
+        return dict(zip(self.tasks, means_T.tolist(), strict=True))
 
 
-def _losses(model: MultiTaskModel, tasks: Sequence[Task], batch: Batch) -> dict[str, Tensor]:
-    outputs = model(as_tensors(batch.inputs))
-    return {task.name: task_loss(task, outputs[task.name], torch.from_numpy(batch.labels[task.name])) for task in tasks}
-
-
-def as_tensors(inputs: GraphInputs) -> TensorInputs:
-    """Wrap NumPy arrays without copying them where they are writable already."""
-    return TensorInputs(
-        request_ids=_tensor(inputs.request.ids),
-        request_dense=_tensor(inputs.request.dense),
-        candidate_ids=_tensor(inputs.candidate.ids),
-        candidate_dense=_tensor(inputs.candidate.dense),
-        request_index=_tensor(inputs.request_index),
+def _balancer(model: MultiTaskModel, config: TrainConfig) -> Balancer:
+    shared = model.shared_parameters()
+    chosen = {id(parameter) for parameter in shared}
+    parts = BalancerParts(
+        tasks=model.tasks,
+        weights=config.task_weights,
+        shared=shared,
+        own=[parameter for parameter in model.parameters() if id(parameter) not in chosen],
     )
+    return make_balancer(config.balancer, config.balancer_options, parts)
 
 
-def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
-    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
-
-
-def _optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def _optimiser(model: nn.Module, balancer: Balancer, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter, ICLR 2019); decay would shrink the vectors of rare ids to nothing."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     parameters = list(model.parameters())
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if id(p) in tables], "weight_decay": 0.0},
+        {"params": [*(p for p in parameters if id(p) in tables), *balancer.parameters()], "weight_decay": 0.0},
         {"params": [p for p in parameters if id(p) not in tables]},
     ]
     return torch.optim.AdamW(

@@ -17,10 +17,16 @@ _BLOCKS_IN_HAND = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Some lists: inputs, and labels by name, float32 ``[N]`` with NaN where not defined."""
+    """Some lists.
+
+    Args:
+        labels: By name, float32 ``[N]`` with NaN where not defined.
+        weights: float32 ``[N]``, 1 in the mean of the split; None where all rows weigh the same.
+    """
 
     inputs: GraphInputs
     labels: dict[str, NDArray[np.float32]]
+    weights: NDArray[np.float32] | None = None
 
 
 def batches(split: EncodedSplit, *, requests: int) -> Iterator[Batch]:

@@ -25,7 +25,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
-from contract.features import Frozen, Side
+from contract.features import Side
+from contract.frozen import Frozen
 from training.errors import DataError
 
 __all__ = [
@@ -85,7 +86,7 @@ class LabelDeclaration(Frozen):
     """
 
     name: str
-    kind: Literal["binary", "duration"]
+    kind: Literal["binary", "count", "regression", "duration"]
     given: str | None = None
 
 

@@ -6,27 +6,25 @@ C candidate width, H hidden width, E experts, T tasks.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
 
 from contract.features import FeatureSchema, Side, id_width
 from contract.features import Sequence as SequenceField
+from training.inputs import TensorInputs
 
-__all__ = ["FactoredLinear", "FeatureEmbedding", "Features", "Mlp", "TensorInputs", "tower"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorInputs:
-    """The graph's inputs as tensors; see :class:`contract.arrays.GraphInputs`."""
-
-    request_ids: Tensor
-    request_dense: Tensor
-    candidate_ids: Tensor
-    candidate_dense: Tensor
-    request_index: Tensor
+__all__ = [
+    "Experts",
+    "FactoredLinear",
+    "FeatureEmbedding",
+    "Features",
+    "Mlp",
+    "StackedLinear",
+    "start_uniform",
+    "tower",
+]
 
 
 class FeatureEmbedding(nn.Module):
@@ -167,10 +165,56 @@ class Mlp(nn.Module):
         return torch.as_tensor(self.layers(x))
 
 
-def tower(in_dim: int, hidden: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
-    """Make a task's tower: an MLP and one output, a logit or a prediction; ``[N, in_dim] → [N, 1]``."""
+def tower(in_dim: int, hidden: Sequence[int], dropout: float = 0.0, *, out: int = 1) -> nn.Sequential:
+    """Make a task's tower: an MLP and a linear layer without activation; ``[N, in_dim] → [N, out]``."""
     body = Mlp(in_dim, hidden, dropout)
-    return nn.Sequential(body, nn.Linear(body.out_dim, 1))
+    return nn.Sequential(body, nn.Linear(body.out_dim, out))
+
+
+class StackedLinear(nn.Module):
+    """E linear layers side by side, ``[E, N, I] → [E, N, O]``, each started as a linear layer of its own."""
+
+    def __init__(self, stack: int, in_dim: int, out: int) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(in_dim)
+        self.weight_EIO = nn.Parameter(torch.empty(stack, in_dim, out).uniform_(-bound, bound))
+        self.bias_E1O = nn.Parameter(torch.empty(stack, 1, out).uniform_(-bound, bound))
+
+    def forward(self, x_ENI: Tensor) -> Tensor:
+        """Apply each layer to its own slice."""
+        return torch.matmul(x_ENI, self.weight_EIO) + self.bias_E1O
+
+
+class Experts(nn.Module):
+    """E MLPs over both sides, their first layers one factored product.
+
+    Args:
+        features: Gives the widths of both sides.
+        count: Experts E.
+        hidden: Widths of each expert.
+        dropout: Share of units dropped in training.
+    """
+
+    def __init__(self, features: "Features", count: int, hidden: Sequence[int], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.count, self.first_dim, self.out_dim = count, hidden[0], hidden[-1]
+        self.first = features.first_layer(count * hidden[0])
+        self.deeper = nn.ModuleList(StackedLinear(count, a, b) for a, b in pairwise(hidden))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, u_RU: Tensor, c_NC: Tensor, request_index: Tensor) -> Tensor:
+        """Give every expert's output, ``[N, E, H]``."""
+        h_NX = self.dropout(torch.relu(self.first(u_RU, c_NC, request_index)))
+        h_ENH: Tensor = h_NX.reshape(-1, self.count, self.first_dim).transpose(0, 1)
+        for layer in self.deeper:
+            h_ENH = self.dropout(torch.relu(layer(h_ENH)))
+        return h_ENH.transpose(0, 1)
+
+
+def start_uniform(gates: nn.Module) -> None:
+    """Let gates start as the plain mean of what they choose from: their logits begin at 0."""
+    for parameter in gates.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _mean_of_given(vectors_XLD: Tensor, ids_XL: Tensor) -> Tensor:

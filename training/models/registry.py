@@ -3,26 +3,35 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from contract.features import FeatureSchema
-from training.errors import UnknownArchitecture
+from contract.tasks import Task
+from training.errors import InvalidOption, UnknownArchitecture
 from training.models.base import ModelConfig, MultiTaskModel
 
-__all__ = ["Architecture", "architectures", "build_model", "register"]
+__all__ = ["Architecture", "architectures", "build_model", "find_architecture", "register"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """An entry of the registry."""
+    """An entry of the registry.
+
+    Args:
+        title: Name, authors and venue.
+        link: Of the paper; "" where there is none.
+    """
 
     name: str
     title: str
+    link: str
     model: type[MultiTaskModel]
 
 
 _ARCHITECTURES: dict[str, Architecture] = {}
 
 
-def register(name: str, *, title: str) -> Callable[[type[MultiTaskModel]], type[MultiTaskModel]]:
+def register(name: str, *, title: str, link: str) -> Callable[[type[MultiTaskModel]], type[MultiTaskModel]]:
     """Enter a class under *name*.
 
     Raises:
@@ -33,7 +42,7 @@ def register(name: str, *, title: str) -> Callable[[type[MultiTaskModel]], type[
         if name in _ARCHITECTURES:
             msg = f"architecture {name!r} is registered twice"
             raise ValueError(msg)
-        _ARCHITECTURES[name] = Architecture(name=name, title=title, model=model)
+        _ARCHITECTURES[name] = Architecture(name=name, title=title, link=link, model=model)
         return model
 
     return enter
@@ -44,12 +53,40 @@ def architectures() -> dict[str, Architecture]:
     return dict(sorted(_ARCHITECTURES.items()))
 
 
-def build_model(name: str, schema: FeatureSchema, tasks: Sequence[str], config: ModelConfig) -> MultiTaskModel:
-    """Build an architecture.
+def find_architecture(name: str) -> Architecture:
+    """Give one architecture.
 
     Raises:
         UnknownArchitecture: Naming those that exist.
     """
     if name not in _ARCHITECTURES:
         raise UnknownArchitecture(f"there is no architecture {name!r}", fix=f"known: {', '.join(architectures())}")
-    return _ARCHITECTURES[name].model(schema, tasks, config)
+    return _ARCHITECTURES[name]
+
+
+def build_model(name: str, schema: FeatureSchema, tasks: Sequence[Task], config: ModelConfig) -> MultiTaskModel:
+    """Build an architecture.
+
+    Args:
+        tasks: As :meth:`~training.models.base.MultiTaskModel.adapt_tasks` gives them.
+
+    Raises:
+        UnknownArchitecture: Naming those that exist.
+        InvalidOption: When the architecture has no such option, or its value is out of range.
+    """
+    architecture = find_architecture(name)
+    _check_options(architecture, config)
+    return architecture.model(schema, tasks, config)
+
+
+def _check_options(architecture: Architecture, config: ModelConfig) -> None:
+    options = architecture.model.Options
+    try:
+        options.model_validate(config.options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(options.model_fields) or "none"
+        raise InvalidOption(
+            f"option {where!r} of {architecture.name}: {first['msg']}", fix=f"its options are: {known}"
+        ) from None

@@ -15,23 +15,30 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from contract.features import FeatureSchema
+from contract.tasks import Task
+from training.inputs import TensorInputs
 from training.models.base import ModelConfig, MultiTaskModel
-from training.models.layers import TensorInputs
 from training.models.registry import register
 from training.models.shared_bottom import SharedBottom
 
 __all__ = ["SingleTask"]
 
 
-@register("single_task", title="Single-task networks side by side")
+@register("single_task", title="Single-task networks side by side", link="")
 class SingleTask(MultiTaskModel):
     """One shared-bottom of a single task for each task."""
 
-    def __init__(self, schema: FeatureSchema, tasks: Sequence[str], config: ModelConfig) -> None:
+    def __init__(self, schema: FeatureSchema, tasks: Sequence[Task], config: ModelConfig) -> None:
         super().__init__(schema, tasks, config)
         del self.features  # each network embeds for itself
-        self.networks = nn.ModuleDict({task: SharedBottom(schema, [task], config) for task in self.tasks})
+        self.networks = nn.ModuleDict(
+            {name: SharedBottom(schema, [task], config) for name, task in self.task_specs.items()}
+        )
 
     def forward(self, inputs: TensorInputs) -> dict[str, Tensor]:
-        """Give one output a task, each ``[N]``."""
+        """Give one raw output a task, ``[N, W]``."""
         return {task: self.networks[task](inputs)[task] for task in self.tasks}
+
+    def task_modules(self) -> list[nn.Module]:
+        """All of it."""
+        return [self.networks]

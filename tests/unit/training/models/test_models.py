@@ -5,16 +5,17 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from contract.durations import Smearing
 from contract.features import Categorical, FeatureSchema, LogStandard, Numeric, Quantile, Sequence, Standard
 from contract.tasks import BinaryTask, DurationTask
 from training.errors import UnknownArchitecture
 from training.export import ServingModule, export_graph, input_specs, random_inputs
+from training.inputs import as_tensors
 from training.models.base import ModelConfig
 from training.models.layers import FactoredLinear, FeatureEmbedding
 from training.models.registry import architectures, build_model, register
-from training.trainer import as_tensors
 
-TASKS = ("ctr", "duration")
+TASKS = (BinaryTask(name="ctr"), DurationTask(name="duration", given="ctr"))
 CONFIG = ModelConfig(embedding_dim=4, hidden=(6, 5), tower_hidden=(3,), num_experts=3, dropout=0.0)
 
 
@@ -64,7 +65,7 @@ def test_sequences_are_the_mean_of_their_given_values_and_empty_ones_are_zero():
 
 def test_mmoe_mixes_experts_by_the_softmax_of_a_linear_gate():
     torch.manual_seed(0)
-    model = build_model("mmoe", _candidates_only(), ["a", "b"], ModelConfig(
+    model = build_model("mmoe", _candidates_only(), [BinaryTask(name="a"), BinaryTask(name="b")], ModelConfig(
         embedding_dim=2, hidden=(3,), tower_hidden=(), num_experts=2, dropout=0.0))  # fmt: skip
     for parameter in model.gates.parameters():
         torch.nn.init.normal_(parameter)
@@ -74,10 +75,11 @@ def test_mmoe_mixes_experts_by_the_softmax_of_a_linear_gate():
 
     got = model(inputs)["b"]
 
-    hidden = torch.relu(c @ model.experts.candidate.weight.T + model.experts.candidate.bias).reshape(4, 2, 3)
+    first = model.experts.first.candidate
+    hidden = torch.relu(c @ first.weight.T + first.bias).reshape(4, 2, 3)
     gate = torch.softmax((c @ model.gates.candidate.weight.T + model.gates.candidate.bias)[:, 2:], dim=1)
     mixed = (hidden * gate[:, :, None]).sum(dim=1)
-    torch.testing.assert_close(got, torch.flatten(model.towers["b"][1](mixed)))
+    torch.testing.assert_close(got, model.towers["b"][1](mixed))
 
 
 def test_gates_start_as_the_plain_mean_of_the_experts():
@@ -91,7 +93,7 @@ def test_gates_start_as_the_plain_mean_of_the_experts():
 
 def test_experts_do_not_start_alike():
     model = build_model("mmoe", _schema(), TASKS, CONFIG)
-    first = model.experts.candidate.weight.reshape(3, 6, -1)
+    first = model.experts.first.candidate.weight.reshape(3, 6, -1)
 
     assert not torch.allclose(first[0], first[1])
 
@@ -111,7 +113,7 @@ def test_single_tasks_share_no_parameter_and_no_gradient():
 def test_every_architecture_exports_and_onnx_runtime_agrees_with_torch(arch, schema, tmp_path):
     torch.manual_seed(1)
     model = build_model(arch, schema, TASKS, CONFIG)
-    tasks = (BinaryTask(name="ctr"), DurationTask(name="duration", given="ctr", smearing=1.3))
+    tasks = (BinaryTask(name="ctr"), DurationTask(name="duration", given="ctr", debias=Smearing(factor=1.3)))
     module = ServingModule(model, tasks, [spec.name for spec in input_specs(schema)])
 
     export_graph(module, schema, tmp_path / "model.onnx")  # raises ParityError above 1e-5
@@ -144,4 +146,4 @@ def test_an_unknown_architecture_names_the_known_ones():
 
 def test_a_name_cannot_be_registered_twice():
     with pytest.raises(ValueError, match="twice"):
-        register("mmoe", title="again")(type(build_model("mmoe", _schema(), TASKS, CONFIG)))
+        register("mmoe", title="again", link="")(type(build_model("mmoe", _schema(), TASKS, CONFIG)))
