@@ -20,6 +20,7 @@ from contract.bundle import (
     BundleDraft,
     publish_bundle,
 )
+from contract.durations import LogMse, Objective
 from contract.encoding import Encoder
 from contract.errors import FormulaError
 from contract.features import SIDES, FeatureSchema
@@ -45,7 +46,15 @@ from training.provenance import provenance
 from training.report import full_report
 from training.trainer import fit, naive_seconds, predict
 
-__all__ = ["Progress", "evaluate_bundle", "export_checkpoint", "headline", "train_and_publish", "without_nan"]
+__all__ = [
+    "Progress",
+    "declared_tasks",
+    "evaluate_bundle",
+    "export_checkpoint",
+    "headline",
+    "train_and_publish",
+    "without_nan",
+]
 
 _SAMPLE_ROWS = 1_000_000
 
@@ -149,14 +158,23 @@ def _fitted_tasks(
     dataset: Dataset, config: TrainConfig, schema: FeatureSchema, train: EncodedSplit
 ) -> tuple[Task, ...]:
     """Give the declared tasks as the architecture serves them, with what their heads need fitted on train."""
-    declared = [_declared_task(label, config) for label in dataset.info.labels]
+    declared = declared_tasks(dataset, config.objective)
     fitted = [fit_task(task, _label_sample(task, schema, train)) for task in declared]
     return find_architecture(config.arch).model.adapt_tasks(fitted)
 
 
-def _declared_task(label: LabelDeclaration, config: TrainConfig) -> Task:
+def declared_tasks(dataset: Dataset, objective: Objective | None = None) -> tuple[Task, ...]:
+    """Give the tasks that a data set declares, nothing fitted yet.
+
+    Args:
+        objective: What durations are trained on; squared error of the logarithm when None.
+    """
+    return tuple(_declared_task(label, objective or LogMse()) for label in dataset.info.labels)
+
+
+def _declared_task(label: LabelDeclaration, objective: Objective) -> Task:
     if label.kind == "duration":
-        return DurationTask(name=label.name, given=label.given, objective=config.objective)
+        return DurationTask(name=label.name, given=label.given, objective=objective)
     plain: Mapping[str, type[BinaryTask] | type[CountTask] | type[RegressionTask]] = {
         "binary": BinaryTask,
         "count": CountTask,

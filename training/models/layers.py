@@ -43,7 +43,7 @@ class FeatureEmbedding(nn.Module):
         super().__init__()
         sizes = {table: schema.table_size(table) for table in schema.tables()}
         starts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
-        self.weight = nn.Embedding(max(1, sum(sizes.values())), dim)
+        self.weight = nn.Embedding(max(1, sum(sizes.values())), dim, sparse=True)
         nn.init.normal_(self.weight.weight, std=1.0 / math.sqrt(dim) / 4)
         self.request = SideLayout(schema, "request", starts, sizes, dim)
         self.candidate = SideLayout(schema, "candidate", starts, sizes, dim)
@@ -86,9 +86,10 @@ class SideLayout(nn.Module):
         known_XF = torch.minimum(torch.clamp(ids_XF, min=0), self.last)
         vectors_XFD = weight(known_XF + self.starts)
         parts: list[Tensor] = []
-        for begin, end, is_sequence in self.spans:
-            piece = vectors_XFD[:, begin:end]
-            parts.append(_mean_of_given(piece, known_XF[:, begin:end]) if is_sequence else piece[:, 0])
+        # One split, not a slice a field: the gradient of each slice would be as large as all of them.
+        pieces = vectors_XFD.split([end - begin for begin, end, _ in self.spans], dim=1)
+        for piece, (begin, end, is_sequence) in zip(pieces, self.spans, strict=True):
+            parts.append(_mean_of_given(piece, known_XF[:, begin:end]) if is_sequence else piece.flatten(1))
         return torch.cat([*parts, dense_XM] if self.has_dense else parts, dim=1)
 
 
