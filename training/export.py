@@ -57,11 +57,15 @@ class ServingModule(nn.Module):
             candidate_dense=given.get("candidate_dense", unused),
             request_index=given["request_index"],
         )
+        return tuple(self.heads(inputs).values())
+
+    def heads(self, inputs: TensorInputs) -> dict[str, Tensor]:
+        """Give every head by name, ``[N]`` each, in the order of the tasks."""
         raw = self.model.served(self.model(inputs))
         own = {task.name: head_of(task).finish(raw[task.name], inputs) for task in self.task_specs}
-        return tuple(
-            head for task in self.task_specs for head in (*own[task.name], *_joint(task, self.task_specs, own))
-        )
+        values = (head for task in self.task_specs for head in (*own[task.name], *_joint(task, self.task_specs, own)))
+        names = (head.name for task in self.task_specs for head in heads_of(task))
+        return dict(zip(names, values, strict=True))
 
 
 def _joint(task: Task, tasks: Sequence[Task], own: Mapping[str, tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

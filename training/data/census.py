@@ -8,6 +8,9 @@ and never married, with education and marital status out of the inputs and the i
 - ``census-income``: the papers' own: ``census-income.data.gz`` trains, the test file is halved into validation and
   test. Needs both official files (``fulcrum data fetch census-income``).
 
+The second pair of tasks of that paper, education of at least some college and never married, is ``census-a-education``
+and so on. Income is an input of neither pair.
+
 A row is a person and not a list: each stands alone as one candidate of one request, every feature on its side.
 """
 
@@ -26,7 +29,8 @@ from training.errors import DataError
 
 __all__ = ["PROTOCOLS", "prepare", "read_official"]
 
-PROTOCOLS = ("census-a", "census-b", "census-income")
+_SPLITTINGS = ("census-a", "census-b", "census-income")
+PROTOCOLS = tuple(name + group for group in ("", "-education") for name in _SPLITTINGS)
 COLUMNS = (
     "age", "class_worker", "det_ind_code", "det_occ_code", "education", "wage_per_hour", "hs_college", "marital_stat",
     "major_ind_code", "major_occ_code", "race", "hisp_origin", "sex", "union_member", "unemp_reason",
@@ -37,6 +41,10 @@ COLUMNS = (
 )  # fmt: skip
 NUMBERS = ("age", "wage_per_hour", "capital_gains", "capital_losses", "stock_dividends", "num_emp", "weeks_worked")
 _NOT_INPUTS = {"education", "marital_stat", "instance_weight", "income", "split"}
+# Whole numbers of few values say more as ids than as one number: a network need not find a curve's corners.
+_AS_IDS = {name: f"{name}_id" for name in NUMBERS}
+_MIN_COUNT = 20
+_COLLEGE = ("some", "associate", "bachelor", "master", "prof", "doctorate")
 _GROUP = 5_000
 _Columns = dict[str, NDArray[Any]]
 
@@ -57,7 +65,7 @@ def prepare(
         rows: Keeps about that many training rows, and the same share of the others.
         seed: Of the random splits.
     """
-    splits = _SPLITS[protocol](raw, np.random.default_rng(seed))
+    splits = _SPLITS[protocol.removesuffix("-education")](raw, np.random.default_rng(seed))
     info = _info(protocol, [name for name in splits["train"] if name not in _NOT_INPUTS])
     share = min(1.0, (rows or np.inf) / _size(splits["train"]))
     first = 0
@@ -132,26 +140,35 @@ def _table(columns: _Columns, first: int, info: DatasetInfo) -> pa.Table:
     # No time was recorded; the order of train, validation and test stands in for it.
     data: dict[str, Any] = {"request_id": names, "time": pa.array(range(first, first + size), pa.timestamp("us"))}
     data |= {"user_id": names, "item_id": [[name] for name in names]}
-    data |= {field.name: [[value] for value in columns[field.name].tolist()] for field in info.fields}
+    data |= {name: [[value] for value in columns[name].tolist()] for name in columns if name not in _NOT_INPUTS}
+    data |= {
+        as_id: [[round(value)] for value in columns[name].tolist()]
+        for name, as_id in _AS_IDS.items()
+        if name in columns
+    }
     data["income_above_50k"] = [[float("-" not in value)] for value in columns["income"].tolist()]
+    data["college"] = [[float(value.lower().startswith(_COLLEGE))] for value in columns["education"].tolist()]
     data["never_married"] = [[float(value.lower().startswith("never"))] for value in columns["marital_stat"].tolist()]
     return pa.table(data).select(info.arrow_schema().names)
 
 
 def _info(protocol: str, names: list[str]) -> DatasetInfo:
+    first = "college" if protocol.endswith("-education") else "income_above_50k"
     return DatasetInfo(
         name=protocol,
-        description="Census-Income (KDD): income above 50 K, and never married.",
-        fields=tuple(
-            FieldDeclaration(name=name, side="candidate", kind="numeric", dtype="float", scaling="quantile")
-            if name in NUMBERS
-            else FieldDeclaration(name=name, side="candidate", kind="categorical", dtype="string")
-            for name in names
-        ),
-        labels=(
-            LabelDeclaration(name="income_above_50k", kind="binary"),
-            LabelDeclaration(name="never_married", kind="binary"),
-        ),
-        default_formula="income_above_50k",
+        description="Census-Income (KDD): " + {"college": "education", "income_above_50k": "income"}[first],
+        fields=(*(_field(name) for name in names), *(_id_field(_AS_IDS[name]) for name in names if name in _AS_IDS)),
+        labels=(LabelDeclaration(name=first, kind="binary"), LabelDeclaration(name="never_married", kind="binary")),
+        default_formula=first,
         notes=f"Protocol {protocol}; only census-income is the papers' own.",
     )
+
+
+def _field(name: str) -> FieldDeclaration:
+    if name in NUMBERS:
+        return FieldDeclaration(name=name, side="candidate", kind="numeric", dtype="float", scaling="quantile")
+    return FieldDeclaration(name=name, side="candidate", kind="categorical", dtype="string")
+
+
+def _id_field(name: str) -> FieldDeclaration:
+    return FieldDeclaration(name=name, side="candidate", kind="categorical", dtype="int", min_count=_MIN_COUNT)

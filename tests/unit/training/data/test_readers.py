@@ -73,7 +73,7 @@ def test_no_kuairand_feature_knows_what_happened_in_its_own_list_or_later():
 
 @needs_census
 @pytest.mark.data
-@pytest.mark.parametrize(("protocol", "fields"), [("census-a", 31), ("census-b", 38)])
+@pytest.mark.parametrize(("protocol", "fields"), [("census-a", 31), ("census-b", 38 + 7)])
 def test_census_protocols_keep_labels_and_weights_out_of_the_inputs(tmp_path, protocol, fields):
     dataset = census.prepare(HOME / "census", tmp_path / "data", protocol=protocol, rows=3_000)
     names = {field.name for field in dataset.info.fields}
@@ -84,6 +84,18 @@ def test_census_protocols_keep_labels_and_weights_out_of_the_inputs(tmp_path, pr
     assert len(set(ids)) == len(ids)
     rates = np.mean([row["income_above_50k"][0] for row in _tables(dataset, "train")])
     assert 0.03 < rates < 0.1
+
+
+@needs_census
+@pytest.mark.data
+@pytest.mark.parametrize("protocol", ["census-a-education", "census-b-education"])
+def test_the_second_pair_of_census_tasks_is_education_and_marriage(tmp_path, protocol):
+    dataset = census.prepare(HOME / "census", tmp_path / "data", protocol=protocol, rows=3_000)
+    rows = list(_tables(dataset, "train"))
+
+    assert [label.name for label in dataset.info.labels] == ["college", "never_married"]
+    assert not {field.name for field in dataset.info.fields} & {"education", "marital_stat", "income"}
+    assert 0.28 < np.mean([row["college"][0] for row in rows]) < 0.40
 
 
 def test_the_papers_own_protocol_reads_the_official_files(tmp_path):
