@@ -89,6 +89,9 @@ def train(
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of an id's vector.")] = 16,
     num_experts: Annotated[int, typer.Option(min=1, help="Experts, where the architecture has them.")] = 4,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden units.")] = 0.1,
+    averaging: Annotated[
+        float, typer.Option(min=0, max=0.9999, help="Decay of a moving average of the weights.")
+    ] = 0.0,
     checkpoint: Annotated[Path | None, typer.Option(help="File to keep the trained model in, for export.")] = None,
 ) -> None:
     """Train a ranker and publish it as the next version of its model, ready to serve."""
@@ -99,7 +102,7 @@ def train(
         rows=rows,
         seed=seed,
         model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts, dropout=dropout),
-        optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests),
+        optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests, averaging=averaging),
     )
     with _dataset(data, rows, seed) as dataset, _progress() as bar:
         bundle = pipeline.train_and_publish(

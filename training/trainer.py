@@ -11,6 +11,7 @@ from torch import Tensor
 
 import training.balancing
 from contract.tasks import DurationTask
+from training.averaging import WeightAverage
 from training.balancing.base import Balancer, BalancerParts, make_balancer
 from training.config import TrainConfig
 from training.data.batches import Batch, batches, shuffled_batches
@@ -68,18 +69,20 @@ def fit(
     rng = np.random.default_rng(config.seed)
     balancer = _balancer(model, config)
     optimiser = Optimisers(model, balancer.parameters(), config.optim)
+    average = WeightAverage(model, config.optim.averaging)
     best, best_state, history = float("inf"), deepcopy(model.state_dict()), list[EpochResult]()
     since_best = 0
     for epoch in range(1, config.epochs + 1):
         model.train()
         balancer.start_epoch(history[-1].train if history else None)
         epoch_batches = shuffled_batches(train, requests=config.optim.batch_requests, rng=rng)
-        trained = _one_epoch(model, epoch_batches, balancer, optimiser, on_batch)
-        validated = _evaluate(model, validation)
-        score = _score(validated, history[0].validation if history else validated, config.task_weights)
-        since_best = 0 if score < best else since_best + 1
-        if score < best:
-            best, best_state = score, deepcopy(model.state_dict())
+        trained = _one_epoch(model, epoch_batches, balancer, optimiser, average, on_batch)
+        with average.in_place():
+            validated = _evaluate(model, validation)
+            score = _score(validated, history[0].validation if history else validated, config.task_weights)
+            since_best = 0 if score < best else since_best + 1
+            if score < best:
+                best, best_state = score, deepcopy(model.state_dict())
         history.append(
             EpochResult(epoch=epoch, train=trained, validation=validated, score=score, is_best=since_best == 0)
         )
@@ -101,6 +104,7 @@ def _one_epoch(
     epoch_batches: Iterable[Batch],
     balancer: Balancer,
     optimiser: Optimisers,
+    average: WeightAverage,
     on_batch: Callable[[int], None],
 ) -> dict[str, float]:
     mean = _RunningMean(model.tasks)
@@ -114,6 +118,7 @@ def _one_epoch(
         optimiser.zero_grad()
         balancer.backward(losses.values_T, losses.penalty)
         optimiser.step(max_norm=_MAX_NORM)
+        average.update()
         balancer.after_step(lambda batch=batch: _Losses.of(model, batch).values_T)  # type: ignore[misc]
         mean.add(losses)
         on_batch(len(batch.inputs.request_index))

@@ -128,7 +128,10 @@ def _scaling(field: FieldDeclaration, sample: np.ndarray[tuple[int], np.dtype[np
     if field.scaling == "none" or not len(sample):
         return Standard(mean=0.0, std=1.0)
     if field.scaling == "quantile":
-        points = np.unique(np.quantile(sample, np.linspace(0, 1, _QUANTILES)))
+        # Where one value fills most rows (no capital gain), all quantiles of the rows are that value: those of the
+        # distinct values stand beside them.
+        shares = np.linspace(0, 1, _QUANTILES)
+        points = np.unique(np.concatenate([np.quantile(part, shares) for part in (sample, np.unique(sample))]))
         if len(points) >= 2:
             return Quantile(points=tuple(points.tolist()))
     if field.scaling == "log":
