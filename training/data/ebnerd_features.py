@@ -1,6 +1,7 @@
 """What is known of articles and users while the EB-NeRD log is read forward in time."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ __all__ = ["ArticleLog", "Candidates", "UserLog"]
 Array = NDArray[Any]
 Candidates = dict[str, Array]
 _HOUR = 3600.0
+_USERS_AT_ONCE = 500
 _WINDOWS = {"30m": 0.5 * _HOUR, "2h": 2 * _HOUR, "6h": 6 * _HOUR, "1d": 24 * _HOUR, "all": np.inf}
 _PRIOR_RATE, _PRIOR_SHOWS = 0.09, 10.0
 _PRIOR_LOG_READ, _PRIOR_READS = 3.0, 5.0
@@ -220,8 +222,7 @@ class UserLog:
 
     def _learn(self, history: Path, *, users: set[int] | None, count_articles: bool) -> None:
         columns = ["user_id", "article_id_fixed", "impression_time_fixed", "read_time_fixed"]
-        for entry in pq.read_table(history, columns=columns).to_pylist():
-            user, articles, times, reads = (entry[column] for column in columns)
+        for user, articles, times, reads in _entries(history, columns):
             if users is not None and user in users:
                 continue
             rows = self._articles.rows(np.array(articles))
@@ -232,6 +233,13 @@ class UserLog:
                 self.read(user, seconds or 0.0)
             if count_articles:
                 self._articles.past(rows, np.array(times, dtype="datetime64[us]").astype(np.int64) / 1e6)
+
+
+def _entries(history: Path, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+    """Read users a few at a time: as Python objects all pasts together would outweigh the log."""
+    with pq.ParquetFile(history) as file:
+        for batch in file.iter_batches(batch_size=_USERS_AT_ONCE, columns=columns):
+            yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
 
 
 def _ints(column: Any) -> Array:
