@@ -28,7 +28,7 @@ from training.data.ebnerd_features import ArticleLog, Candidates, UserLog
 from training.data.format import Dataset, DatasetInfo, DatasetWriter, FieldDeclaration, LabelDeclaration, open_dataset
 from training.errors import DataError
 
-__all__ = ["Impression", "featurise", "prepare", "read_impressions"]
+__all__ = ["Impression", "featurise", "has_files", "prepare", "read_impressions"]
 
 Array = NDArray[Any]
 _GROUP = 2_000
@@ -79,7 +79,8 @@ def prepare(
     """Prepare EB-NeRD (demo or larger) from its official files.
 
     Args:
-        raw: Folder with ``train``, ``validation`` and the articles' Parquet files.
+        raw: Folder with ``train``, ``validation`` and the articles: the official ``articles.parquet``, or an extract
+            of lengths and premium flags.
         rows: Keeps about that many of the newest training impressions, and the same share of the later splits'
             oldest; counters still see everything before.
         progress: Called with the candidates of every group of lists written.
@@ -99,6 +100,13 @@ def prepare(
                 writer.write(split, _table(part, info))
                 progress(sum(len(row.impression.articles) for row in part))
     return open_dataset(out)
+
+
+def has_files(raw: Path) -> bool:
+    """Tell whether a folder holds what this reader reads."""
+    logs = [raw / split / f"{name}.parquet" for split in ("train", "validation") for name in ("behaviors", "history")]
+    articles = [raw / "articles.parquet"], [raw / "articles_length.parquet", raw / "articles_premium.parquet"]
+    return all(path.is_file() for path in logs) and any(all(path.is_file() for path in each) for each in articles)
 
 
 def read_impressions(folder: Path) -> list[Impression]:
