@@ -24,7 +24,7 @@ from training.losses import mean_loss
 from training.models.base import MultiTaskModel
 from training.optim import Optimisers
 
-__all__ = ["EpochResult", "fit", "naive_seconds", "predict"]
+__all__ = ["EpochResult", "fit", "naive_seconds", "predict", "train_epoch"]
 
 _PREDICT_REQUESTS = 512
 _MAX_NORM = 10.0
@@ -123,6 +123,14 @@ def _one_epoch(
         mean.add(losses)
         on_batch(len(batch.inputs.request_index))
     return mean.value()
+
+
+def train_epoch(model: MultiTaskModel, epoch_batches: Iterable[Batch], config: TrainConfig) -> dict[str, float]:
+    """Go through some batches once with fresh optimisers; gives the mean losses."""
+    model.train()
+    balancer = _balancer(model, config)
+    optimiser = Optimisers(model, balancer.parameters(), config.optim)
+    return _one_epoch(model, epoch_batches, balancer, optimiser, WeightAverage(model, 0.0), lambda _rows: None)
 
 
 @torch.no_grad()

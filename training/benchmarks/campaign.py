@@ -7,7 +7,7 @@ validation, then the seeds of the table with the better one. Test is looked at o
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +24,8 @@ from training.data.format import Dataset, open_dataset
 from training.data.schema import fit_schema
 from training.data.sources import prepare_dataset
 from training.evaluation import held_out
-from training.models.registry import build_model
 from training.fitting import debiased_tasks, fitted_tasks
+from training.models.registry import build_model
 from training.pipeline import without_nan
 from training.provenance import current_commit
 from training.report import task_report
@@ -177,5 +177,3 @@ def validation_value(record: dict[str, Any]) -> float:
     """Give what a tuning run is judged by: the mean over tasks of AUC, or of Spearman's correlation of a duration."""
     values = [report.get("auc", report.get("spearman")) for report in record["validation"].values()]
     return float(np.mean([value for value in values if value is not None]))
-
-

@@ -1,10 +1,10 @@
 """Every architecture on every data set, over seeds: ``make bench-models`` runs it, ``make models-page`` draws it.
 
-    python -m training.benchmarks.models --sets census-b kuairand --minutes 60
+python -m training.benchmarks.models --sets census-b kuairand --minutes 60
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -98,9 +98,7 @@ def main(
     for name in sets or RECIPES:
         recipe = RECIPES[name]
         _lightgbm(name, recipe, results, cache)
-        tuning = [
-            recipe.job(name, "tune", arch, TUNING_SEED, rate) for rate in recipe.grid for arch in chosen
-        ]
+        tuning = [recipe.job(name, "tune", arch, TUNING_SEED, rate) for rate in recipe.grid for arch in chosen]
         for job in run_jobs(tuning, results, cache=cache, workers=workers, until=until):
             console.print(f"{name} tune {job.config.arch} {job.config.optim.learning_rate:g}")
         finals = _final_jobs(name, recipe, results, chosen)
@@ -129,8 +127,6 @@ def _lightgbm(name: str, recipe: Recipe, results: Results, cache: Path) -> None:
         loaded = prepared(name, cache)
         for seed in sorted(missing):
             results.add(lightgbm_run(name, "final", seed, loaded, declared_tasks(loaded.dataset)))
-
-
 
 
 if __name__ == "__main__":
