@@ -221,3 +221,14 @@ def test_an_overlay_replaces_the_columns_of_a_vector_alone():
     assert changed.dense.tolist() == [[0.0, 0.0, 2.0, 3.0, 4.0]]
     assert again.dense[:, [0, 2, 3, 4]].tolist() == [[0.0, 2.0, 3.0, 4.0]]
     assert base.dense[:, 2:].tolist() == [[1.0, 1.0, 1.0]]
+
+
+def test_an_overlay_of_several_fields_is_as_if_they_had_been_there_from_the_start():
+    stored = {"item": [10, 20], "shop": ["x", "y"], "price": [1.0, 3.0], "picture": [[1.0] * 3, None]}
+    sent = {"seen": [[10], None], "price": [5.0, None], "length": [2.0, 9.0], "picture": [None, [2.0] * 3]}
+
+    changed = ENCODER.overlay(encode(**stored), sent)
+
+    whole = encode(**(stored | sent))
+    assert changed.ids.tobytes() == whole.ids.tobytes()
+    assert changed.dense.tobytes() == whole.dense.tobytes()
