@@ -39,7 +39,7 @@ from training.heads.base import LabelSample
 from training.heads.registry import fit_task
 from training.impressions import score_impressions, score_split
 from training.models.base import MultiTaskModel
-from training.models.registry import build_model, find_architecture
+from training.models.registry import build_model
 from training.pictures import draw_report
 from training.provenance import provenance
 from training.report import full_report
@@ -87,12 +87,12 @@ def train_and_publish(
             split: encode_split(dataset, split, schema, Path(scratch) / split)
             for split in ("train", "validation", "test")
         }
-        tasks = _fitted_tasks(dataset, config, schema, splits["train"])
-        model = build_model(config.arch, schema, tasks, config.model)
+        declared = _fitted_tasks(dataset, config, schema, splits["train"])
+        model = build_model(config.arch, schema, declared, config.model)
         progress.stage("training", config.epochs * splits["train"].num_rows)
         history = fit(model, splits["train"], splits["validation"], config, on_batch=progress.advance)
         progress.stage("exporting", 0)
-        tasks = _debiased(tasks, model, config, splits["validation"])
+        tasks = _debiased(tuple(model.task_specs.values()), model, config, splits["validation"])
         trained = Checkpoint(
             config=config,
             features=schema,
@@ -148,10 +148,9 @@ def evaluate_bundle(bundle: Bundle, dataset: Dataset, *, split: str = "test") ->
 def _fitted_tasks(
     dataset: Dataset, config: TrainConfig, schema: FeatureSchema, train: EncodedSplit
 ) -> tuple[Task, ...]:
-    """Give the declared tasks as the architecture serves them, with what their heads need fitted on train."""
+    """Give the declared tasks, with what their heads need fitted on train."""
     declared = [_declared_task(label, config) for label in dataset.info.labels]
-    fitted = [fit_task(task, _label_sample(task, schema, train)) for task in declared]
-    return find_architecture(config.arch).model.adapt_tasks(fitted)
+    return tuple(fit_task(task, _label_sample(task, schema, train)) for task in declared)
 
 
 def _declared_task(label: LabelDeclaration, config: TrainConfig) -> Task:
