@@ -16,8 +16,7 @@ probability that all earlier stages happen. All else is as in :mod:`training.mod
 Parameters: those of ESMM; for "dr" one more network and tower for each later stage.
 """
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -25,10 +24,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from contract.features import FeatureSchema
 from contract.frozen import Frozen
+from contract.tasks import Task
 from training.inputs import TensorInputs
 from training.losses import RowLoss
-from training.models.entire_space import joint_label, log_joint
+from training.models.base import ModelConfig
+from training.models.entire_space import TaskNetworks, joint_label, log_joint
 from training.models.esmm import Esmm
 from training.models.registry import register
 
@@ -57,15 +59,22 @@ class Escm2(Esmm):
 
     Options = Escm2Options
 
-    @cached_property
-    def options(self) -> Escm2Options:
-        """Its options; ESMM's constructor asks for the networks, which depend on them."""
-        return Escm2Options(**self.config.options)
+    def __init__(self, schema: FeatureSchema, tasks: Sequence[Task], config: ModelConfig) -> None:
+        super().__init__(schema, tasks, config)
+        self.options = Escm2Options(**config.options)
+        imputed = dict.fromkeys(self.funnels if self.options.variant == "dr" else (), 1)
+        self.imputations = (
+            TaskNetworks(self.features, imputed, config.hidden, config.tower_hidden, config.dropout)
+            if imputed
+            else None
+        )
 
-    def network_widths(self) -> dict[str, int]:
-        """Name the networks: one a task, and for "dr" one more for each later stage."""
-        imputing = self.funnels if self.options.variant == "dr" else ()
-        return super().network_widths() | {_imputation(name): 1 for name in imputing}
+    def forward(self, inputs: TensorInputs) -> dict[str, Tensor]:
+        """Give ESMM's raw outputs, and for "dr" each later stage's imputation beside them, ``[N, 1]``."""
+        u_RU, c_NC = self.features(inputs)
+        raw: dict[str, Tensor] = self.networks(u_RU, c_NC, inputs)
+        imputed = {} if self.imputations is None else self.imputations(u_RU, c_NC, inputs)
+        return raw | {_imputation(name): value for name, value in imputed.items()}
 
     def served(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
         """Leave out the imputations: they only train."""

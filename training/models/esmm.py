@@ -42,18 +42,13 @@ class Esmm(MultiTaskModel):
     def __init__(self, schema: FeatureSchema, tasks: Sequence[Task], config: ModelConfig) -> None:
         super().__init__(schema, tasks, config)
         self.funnels = funnels(self.task_specs)
-        self.networks = TaskNetworks(
-            self.features, self.network_widths(), config.hidden, config.tower_hidden, config.dropout
-        )
+        widths = {name: head_of(task).raw_width for name, task in self.task_specs.items()}
+        self.networks = TaskNetworks(self.features, widths, config.hidden, config.tower_hidden, config.dropout)
 
     @classmethod
     def adapt_tasks(cls, tasks: Sequence[Task], _config: ModelConfig) -> tuple[Task, ...]:
         """Add the head of each joint probability."""
         return with_joint_heads(tasks)
-
-    def network_widths(self) -> dict[str, int]:
-        """Name the networks and their raw outputs: one a task."""
-        return {name: head_of(task).raw_width for name, task in self.task_specs.items()}
 
     def forward(self, inputs: TensorInputs) -> dict[str, Tensor]:
         """Give one raw output a task, ``[N, W]``; of later stages the conditional logit."""

@@ -17,7 +17,7 @@ it (:mod:`training.calibrate`). The network is :mod:`training.models.shared_bott
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -49,7 +49,7 @@ class SampleWeightingOptions(Frozen):
     """
 
     main: str | None = None
-    factors: dict[str, float] = Field(default_factory=dict)
+    factors: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     base: float = Field(default=1.0, ge=0)
     seconds: Literal["log1p", "raw"] = "log1p"
     positives_only: bool = True
