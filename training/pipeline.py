@@ -191,10 +191,14 @@ def _calibrated(tasks: tuple[Task, ...], model: MultiTaskModel, held_out: Encode
     if model.is_calibrated:
         return heads
     raw = predict(model, held_out)
-    scores = {head.name: 1.0 / (1.0 + np.exp(-raw[head.task][:, 0])) for head in heads if head.name in raw}
+    scores = {
+        head.name: torch.sigmoid(torch.from_numpy(raw[head.task][:, 0])).numpy()
+        for head in heads
+        if head.unit == "probability" and head.name == head.task
+    }
     return tuple(
         head.model_copy(update={"calibration": fit_platt(held_out.labels[head.task], scores[head.name])})
-        if head.unit == "probability" and head.name in scores
+        if head.name in scores
         else head
         for head in heads
     )
