@@ -28,14 +28,13 @@ __all__ = [
     "joint_bce",
     "joint_label",
     "joint_row_loss",
-    "log1mexp",
     "log_joint",
     "log_not_joint",
     "with_joint_heads",
 ]
 
-# A conditional probability served is at most 1 - this: its logit has to stay finite in float32.
-_EDGE = 1e-6
+# Least distance of a joint logit below its parent's: their quotient's logit has to stay finite in float32.
+_GAP = 1e-5
 
 
 def funnels(tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
@@ -110,7 +109,7 @@ def log_not_joint(logit_KN: Tensor) -> Tensor:
     """Give the log of the probability that some stage does not happen, ``[N]``.
 
     The chain stops at exactly one stage, so it is a log-sum-exp over "all before k happened, and k did not".
-    ``log1mexp(log_joint(z))`` is the same number, but rounds to log(0) where all stages are nearly sure; clamping
+    ``log(1 - exp(log_joint(z)))`` is the same number, but rounds to log(0) where all stages are nearly sure; clamping
     that would give rows that are wrong and sure of it no gradient.
     """
     happened_KN = F.logsigmoid(logit_KN)
@@ -140,24 +139,16 @@ def joint_row_loss(stages: Sequence[str], raw: Mapping[str, Tensor], labels: Map
     return RowLoss(values=joint_bce(logit_KN, torch.nan_to_num(label_N)), defined=defined_N)
 
 
-def log1mexp(a: Tensor) -> Tensor:
-    """Give ``log(1 - exp(a))`` for a < 0 without cancellation.
-
-    M. Mächler, "Accurately Computing log(1 - exp(-|a|))", 2012: ``log(-expm1(a))`` near 0, ``log1p(-exp(a))`` below.
-    """
-    near = torch.log(-torch.expm1(torch.clamp(a, min=-math.log(2.0))))
-    far = torch.log1p(-torch.exp(torch.clamp(a, max=-math.log(2.0))))
-    return torch.where(a > -math.log(2.0), near, far)
-
-
 def conditional_logit(joint_N: Tensor, parent_N: Tensor) -> Tensor:
-    """Give the logit of P(joint) / P(parent) from the logits of both, ``[N]``.
+    """Give the logit of P(joint) / P(parent) from the logits j and p of both, ``[N]``.
 
-    A joint event is part of its parent's; where a network says otherwise, the quotient is clamped to just under 1.
+    It is ``j + softplus(-p) - log(1 - exp(j - p))``. Written with log-sigmoids it would be as right in torch, but the
+    ONNX exporter turns those into the log of a sigmoid, which has no digits left where the network is sure.
+
+    A joint event is part of its parent's; where a network says otherwise, the quotient stops just under 1.
     """
-    log_p = F.logsigmoid(joint_N) - F.logsigmoid(parent_N)
-    log_p = torch.clamp(log_p, max=-_EDGE)
-    return log_p - log1mexp(log_p)
+    gap_N = torch.clamp(parent_N - joint_N, min=_GAP)
+    return parent_N - gap_N + F.softplus(-parent_N) - torch.log(1.0 - torch.exp(-gap_N))
 
 
 class TaskNetworks(nn.Module):
