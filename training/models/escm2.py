@@ -10,8 +10,11 @@ Equations, o click, r conversion, d = BCE(r, p_cvr), q = max(stop_gradient(p_ctr
     L_cvr   = mean(i + o e / q) + mean(o e² / q),  e = d - i,  i = softplus(z_imp)     variant "dr"
 
 Means are over all impressions. ``i`` imputes the loss of rows that nobody clicked, from a third network that is
-dropped at export; a cross-entropy has no upper bound, so it is a softplus. In longer funnels q is the
-probability that all earlier stages happen. All else is as in :mod:`training.models.esmm`.
+dropped at export; a cross-entropy has no upper bound, so it is a softplus. The last mean trains the imputation
+alone (d is held fixed in it), as in the doubly robust joint learning that the paper builds on, X. Wang et al., ICML
+2019, https://proceedings.mlr.press/v97/wang19n.html: its gradient by d would raise the loss of rows that are
+better than imputed, and with it the rate. In longer funnels q is the probability that all earlier stages
+happen. All else is as in :mod:`training.models.esmm`.
 
 Parameters: those of ESMM; for "dr" one more network and tower for each later stage.
 """
@@ -107,7 +110,7 @@ class Escm2(Esmm):
             return weight_N * loss_N
         imputed_N = F.softplus(raw[_imputation(name)][:, 0])
         error_N = loss_N - imputed_N
-        return imputed_N + weight_N * error_N + weight_N * error_N**2
+        return imputed_N + weight_N * error_N + weight_N * (loss_N.detach() - imputed_N) ** 2
 
     def propensity(self, name: str, raw: Mapping[str, Tensor]) -> Tensor:
         """Give the clipped probability that a row reaches a task, ``[N]``; no gradient flows through it."""

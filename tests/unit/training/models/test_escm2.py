@@ -71,6 +71,20 @@ def test_no_gradient_of_the_risk_reaches_the_click(variant):
     assert torch.count_nonzero(raw["cvr"].grad[1:]) == 3
 
 
+def test_the_imputation_error_teaches_the_imputation_alone():
+    """Its gradient by the true loss would make rows that are better than imputed worse, and the rate too high."""
+    ips, dr = _raw(), _raw(cvr__imputation=[0.1, 2.0, -1.0, 0.4])
+    loss, weight = _parts(dr, clip=0.05)
+
+    _risk("ips", ips).backward()
+    _risk("dr", dr).backward()
+
+    torch.testing.assert_close(dr["cvr"].grad, ips["cvr"].grad)
+    z = dr["cvr:imputation"][:, 0]
+    by_hand = (1 - weight - 2 * weight * (loss - F.softplus(z))) * torch.sigmoid(z) / 4
+    torch.testing.assert_close(dr["cvr:imputation"].grad[:, 0], by_hand.detach())
+
+
 def test_rows_that_nobody_clicked_give_the_ips_risk_no_gradient():
     raw = _raw()
 
