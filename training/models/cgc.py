@@ -62,7 +62,7 @@ class Cgc(MultiTaskModel):
     def forward(self, inputs: TensorInputs) -> dict[str, Tensor]:
         """Give one raw output a task, ``[N, W]``."""
         mixed_NTH, _ = self.mixtures(inputs)
-        return {task: self.towers[task](mixed_NTH[:, position]) for position, task in enumerate(self.tasks)}
+        return {task: self.towers[task](h_NH) for task, h_NH in zip(self.tasks, mixed_NTH.unbind(1), strict=True)}
 
     def gates(self, inputs: TensorInputs) -> dict[str, Tensor]:
         """Give, by task, the weights over its own and the shared experts of the last level, ``[N, M + S]``."""

@@ -99,7 +99,7 @@ class Home(MultiTaskModel):
     def forward(self, inputs: TensorInputs) -> dict[str, Tensor]:
         """Give one raw output a task, ``[N, W]``."""
         mixed_NTH, _ = self.mixtures(inputs)
-        return {task: self.towers[task](mixed_NTH[:, position]) for position, task in enumerate(self.tasks)}
+        return {task: self.towers[task](h_NH) for task, h_NH in zip(self.tasks, mixed_NTH.unbind(1), strict=True)}
 
     def gates(self, inputs: TensorInputs) -> dict[str, Tensor]:
         """Give, by task, the gate's weights in the second level, ``[N, M + P + S]``, without those of the self gate."""

@@ -111,7 +111,9 @@ class Stem(MultiTaskModel):
         super().__init__(schema, tasks, config)
         options = StemOptions.model_validate(config.options)
         self.sizes = LevelSizes(len(self.tasks), options, config.num_experts, config.hidden, config.dropout)
-        self.task_features = nn.ModuleDict({task: Features(schema, config.embedding_dim) for task in self.tasks})
+        self.task_features = nn.ModuleDict(
+            {task: Features(schema, config.embedding_dim, config.attention_hidden) for task in self.tasks}
+        )
         width_u, width_c = self.features.request_dim, self.features.candidate_dim
         reads: list[Callable[..., nn.Module]] = [partial(StackedFactored, request_dim=width_u, candidate_dim=width_c)]
         reads += [partial(StackedLinear, in_dim=config.hidden[-1])] * (options.levels - 1)
@@ -129,7 +131,7 @@ class Stem(MultiTaskModel):
     def forward(self, inputs: TensorInputs) -> dict[str, Tensor]:
         """Give one raw output a task, ``[N, W]``."""
         mixed_NTH, _ = self.mixtures(inputs)
-        return {task: self.towers[task](mixed_NTH[:, position]) for position, task in enumerate(self.tasks)}
+        return {task: self.towers[task](h_NH) for task, h_NH in zip(self.tasks, mixed_NTH.unbind(1), strict=True)}
 
     def gates(self, inputs: TensorInputs) -> dict[str, Tensor]:
         """Give, by task, the weights over all experts of the last level, ``[N, T·M + S]``."""
