@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 import training.balancing
 from contract.tasks import DurationTask
 from training.balancing.base import Balancer, BalancerParts, make_balancer
+from training.balancing.probe import GradientProbe
 from training.config import TrainConfig
 from training.data.batches import Batch, batches, shuffled_batches
 from training.data.columns import EncodedSplit
@@ -37,6 +38,8 @@ class EpochResult:
     Args:
         score: Validation losses, each relative to its first epoch's, summed with the tasks' weights: what decides
             which epoch is best. Relative, so that a loss in log-seconds does not outvote a cross-entropy.
+        balance: Means over the epoch's batches: ``weight/<task>``, the effective weights, and ``cosine/<task>/<task>``
+            of gradients on the shared parameters where the balancer or a probe computed them.
     """
 
     epoch: int
@@ -44,6 +47,7 @@ class EpochResult:
     validation: dict[str, float]
     score: float
     is_best: bool
+    balance: dict[str, float] = field(default_factory=dict)
 
 
 def fit(
@@ -67,6 +71,7 @@ def fit(
     """
     rng = np.random.default_rng(config.seed)
     balancer = _balancer(model, config)
+    probe = _probe(balancer.parts, train, config)
     optimiser = Optimisers(model, balancer.parameters(), config.optim)
     best, best_state, history = float("inf"), deepcopy(model.state_dict()), list[EpochResult]()
     since_best = 0
@@ -74,14 +79,21 @@ def fit(
         model.train()
         balancer.start_epoch(history[-1].train if history else None)
         epoch_batches = shuffled_batches(train, requests=config.optim.batch_requests, rng=rng)
-        trained = _one_epoch(model, epoch_batches, balancer, optimiser, on_batch)
+        trained = _one_epoch(model, epoch_batches, balancer, optimiser, on_batch, probe)
         validated = _evaluate(model, validation)
         score = _score(validated, history[0].validation if history else validated, config.task_weights)
         since_best = 0 if score < best else since_best + 1
         if score < best:
             best, best_state = score, deepcopy(model.state_dict())
         history.append(
-            EpochResult(epoch=epoch, train=trained, validation=validated, score=score, is_best=since_best == 0)
+            EpochResult(
+                epoch=epoch,
+                train=trained,
+                validation=validated,
+                score=score,
+                is_best=since_best == 0,
+                balance=probe.statistics() | balancer.statistics(),
+            )
         )
         if since_best >= config.optim.patience:
             break
@@ -102,6 +114,7 @@ def _one_epoch(
     balancer: Balancer,
     optimiser: Optimisers,
     on_batch: Callable[[int], None],
+    probe: GradientProbe,
 ) -> dict[str, float]:
     mean = _RunningMean(model.tasks)
     for batch in epoch_batches:
@@ -111,6 +124,7 @@ def _one_epoch(
                 f"the losses became {losses.values_T.tolist()}",
                 fix="lower the learning rate or look for broken features",
             )
+        probe.look(losses.values_T)
         optimiser.zero_grad()
         balancer.backward(losses.values_T, losses.penalty)
         optimiser.step(max_norm=_MAX_NORM)
@@ -200,5 +214,13 @@ def _balancer(model: MultiTaskModel, config: TrainConfig) -> Balancer:
         weights=config.task_weights,
         shared=shared,
         own=[parameter for parameter in model.parameters() if id(parameter) not in chosen],
+        seed=config.seed,
     )
     return make_balancer(config.balancer, config.balancer_options, parts)
+
+
+def _probe(parts: BalancerParts, train: EncodedSplit, config: TrainConfig) -> GradientProbe:
+    """Spread the wanted looks over an epoch's batches."""
+    batch_count = -(-train.num_requests // config.optim.batch_requests)
+    looks = config.probe_gradients
+    return GradientProbe(parts, every=max(1, batch_count // looks) if looks else None)
