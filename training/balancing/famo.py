@@ -23,7 +23,7 @@ from torch import Tensor
 
 from contract.frozen import Frozen
 from training.balancing.base import BalancerParts, register_balancer
-from training.balancing.loss_weights import LossBalancer, above_bounds
+from training.balancing.loss_weights import LossBalancer, above_bounds, step_where
 
 __all__ = ["Famo", "FamoOptions"]
 
@@ -70,8 +70,10 @@ class Famo(LossBalancer):
         """Move the logits by what the step did to the log-losses."""
         with torch.no_grad():
             after_T = above_bounds(losses_again(), self.lower_bounds, self.parts.tasks)
+        counts_T = self._before_T > 0
+        if not counts_T.any():
+            return
         gain_T = torch.log(self._before_T + _EPSILON) - torch.log(after_T + _EPSILON)
-        gain_T = torch.where(self._before_T > 0, gain_T, 0.0)
-        z_T = torch.softmax(self.logits_T.detach(), dim=0)
+        z_T = torch.softmax(torch.where(counts_T, self.logits_T.detach(), -torch.inf), dim=0)
         self.logits_T.grad = z_T * (gain_T - (z_T * gain_T).sum())
-        self._adam.step()
+        step_where(counts_T, self._adam, self.logits_T)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from contract.frozen import Frozen
 from training.balancing.base import Balancer, BalancerParts, register_balancer
 from training.balancing.gradients import gradients_of
-from training.balancing.loss_weights import relative_change
+from training.balancing.loss_weights import relative_change, step_where
 
 __all__ = ["GradNorm", "GradNormOptions", "last_shared_layer"]
 
@@ -85,10 +85,15 @@ class GradNorm(Balancer):
         rates_T = rates_T / rates_T[counts_T].mean()
         targets_T = pulls_T[counts_T].mean() * rates_T**self.alpha
         self.factors_T.grad = torch.where(counts_T, torch.sign(pulls_T - targets_T) * norms_T, 0.0)
-        self._adam.step()
-        with torch.no_grad():
-            self.factors_T.clamp_(min=_LEAST)
-            self.factors_T.mul_(len(self.factors_T) / self.factors_T.sum())
+        step_where(counts_T, self._adam, self.factors_T)
+        self._renormalise(counts_T)
+
+    @torch.no_grad()
+    def _renormalise(self, counts_T: Tensor) -> None:
+        """Keep the sum at T by the factors that moved."""
+        self.factors_T.clamp_(min=_LEAST)
+        left = len(self.factors_T) - self.factors_T[~counts_T].sum()
+        self.factors_T.mul_(torch.where(counts_T, left / self.factors_T[counts_T].sum(), 1.0))
 
 
 def last_shared_layer(losses_T: Tensor, shared: Sequence[nn.Parameter]) -> nn.Parameter | None:
@@ -99,9 +104,14 @@ def last_shared_layer(losses_T: Tensor, shared: Sequence[nn.Parameter]) -> nn.Pa
     given = [gradients_of(loss, shared) for loss in losses]
     for position in reversed(range(len(shared))):
         moved = [gradient for gradients in given if (gradient := gradients[position]) is not None]
-        if shared[position].ndim > 1 and len(moved) == len(losses) and _overlap(moved):
+        if _is_matrix(shared[position]) and len(moved) == len(losses) and _overlap(moved):
             return shared[position]
     return None
+
+
+def _is_matrix(parameter: nn.Parameter) -> bool:
+    """Tell weights from biases; stacked layers have biases of shape ``[E, 1, O]``."""
+    return parameter.ndim > 1 and min(parameter.shape[-2:]) > 1
 
 
 def _overlap(gradients: Sequence[Tensor]) -> bool:

@@ -10,7 +10,7 @@ The paper scales to ``sum a = 1``. With three or more tasks that sum can be nega
 every task at once (TorchJD does; LibMTL's ``torch.inverse`` also fails where gradients align). Here the pulls
 ``sum a_k |g_k|`` add up to those of the static sum, which is always possible, so the projection is positive. Single
 weights may be negative. Static weights cancel out. Where two gradients point in opposite directions there is no such
-vector and the shared parameters rest for the batch.
+vector and the shared parameters rest for the batch, but for the penalty.
 """
 
 from typing import Any

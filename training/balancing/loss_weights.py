@@ -12,7 +12,7 @@ from torch import Tensor
 from training.balancing.base import Balancer
 from training.errors import InvalidOption
 
-__all__ = ["LossBalancer", "above_bounds", "relative_change"]
+__all__ = ["LossBalancer", "above_bounds", "relative_change", "step_where"]
 
 
 class LossBalancer(Balancer):
@@ -44,6 +44,14 @@ def above_bounds(losses_T: Tensor, bounds: Mapping[str, float], tasks: tuple[str
                 fix=f'give a bound that it cannot pass, as in lower_bounds={{"{task}": -10}}',
             )
     return above_T
+
+
+@torch.no_grad()
+def step_where(counts_T: Tensor, adam: torch.optim.Optimizer, learnt_T: Tensor) -> None:
+    """Take an optimiser's step on the entries that count; momentum would move the others too."""
+    before_T = learnt_T.clone()
+    adam.step()
+    learnt_T.copy_(torch.where(counts_T, learnt_T, before_T))
 
 
 def relative_change(later: Tensor, earlier: Tensor) -> Tensor:

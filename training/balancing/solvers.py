@@ -88,8 +88,8 @@ def conflict_averse_weights(gramian_KK: Array, c: float) -> Array:
 
     g_0 is the mean gradient. With ``d = g_0 + sum x_k g_k`` the conditions of optimality are those of
     ``min x'Gx / 2 + x'G1/K`` over ``x >= 0`` with a given sum of x; the sum that brings d to the edge of the ball is
-    found by false position. Where no vector in the ball agrees with all gradients, d is the one nearest to g_0 that
-    conflicts with none.
+    found by false position. Where 0 lies in the gradients' hull, no vector serves all: if the ball reaches vectors that
+    conflict with none, d is the one of those that is nearest to g_0.
     """
     size = len(gramian_KK)
     base_K = gramian_KK.mean(axis=1)
@@ -154,10 +154,12 @@ def bargaining_weights(gramian_KK: Array) -> Array:
 
 
 def equal_projection_weights(gramian_KK: Array) -> Array:
-    """Give the weights of a vector with the same positive projection on every unit gradient; 0 where there is none.
+    """Give the weights of a vector with the same positive projection on every unit gradient.
 
     With C the cosines, ``C b = 1`` and ``a_k = b_k / |g_k|``. The factor is chosen so that
     ``sum a_k |g_k| = sum |g_k|``: the sum of b is the squared length of ``sum b_k g_k / |g_k|``, hence positive.
+    Where gradients are dependent and no such vector is there, projections are as equal as least squares makes them,
+    and the vector shrinks to 0 as they oppose each other.
     """
     norms_K = np.sqrt(np.diagonal(gramian_KK))
     cosines_KK = gramian_KK / np.outer(norms_K, norms_K)
@@ -167,8 +169,6 @@ def equal_projection_weights(gramian_KK: Array) -> Array:
 
 def _of_static_length(b_K: Array, norms_K: Array) -> Array:
     """Turn weights of unit gradients into weights of gradients whose pulls add up to those of the static sum."""
-    total = b_K.sum()
-    if total <= _DEPENDENT:
-        return np.zeros_like(b_K)
-    weights_K: Array = b_K / norms_K * norms_K.sum() / total
+    # At least 1 wherever the problem has an answer; less only where dependent gradients leave none.
+    weights_K: Array = b_K / norms_K * norms_K.sum() / max(float(b_K.sum()), 1.0)
     return weights_K

@@ -2,7 +2,7 @@
 
 Field evidence (LibMTL#39 and others) is that tuned fixed weights often win; they always stand in our comparisons.
 
-Equation::
+Equations::
 
     L = sum_k w_k L_k        w_k from the run's task weights, 1 where not given
 """

@@ -49,6 +49,8 @@ class Uncertainty(Balancer):
         super().__init__(parts, options)
         self.bound = options.bound
         self.log_variance_T = nn.Parameter(torch.zeros(len(parts.tasks)))
+        self._before_T = torch.zeros(len(parts.tasks))
+        self._has_label_T = torch.zeros(len(parts.tasks), dtype=torch.bool)
 
     def parameters(self) -> list[nn.Parameter]:
         """Give the log-variances."""
@@ -57,12 +59,14 @@ class Uncertainty(Balancer):
     def backward(self, losses_T: Tensor, penalty: Tensor | None) -> None:
         """Send the negative log-likelihood back, to the model and to the log-variances."""
         factors_T = torch.exp(-self.log_variance_T)
-        has_label_T = (losses_T.detach() != 0).to(losses_T.dtype)
+        self._before_T, self._has_label_T = self.log_variance_T.detach().clone(), losses_T.detach() != 0
         self.note_factors(losses_T, factors_T)
-        nll_T = has_label_T * (factors_T * losses_T + self.log_variance_T / 2.0)
+        nll_T = self._has_label_T * (factors_T * losses_T + self.log_variance_T / 2.0)
         self.send_back(nll_T, torch.ones_like(nll_T), penalty)
 
     def after_step(self, losses_again: Callable[[], Tensor]) -> None:
-        """Bring the log-variances back into their bounds."""
+        """Bring the log-variances back into their bounds, and those without a label to where they were."""
         with torch.no_grad():
             self.log_variance_T.clamp_(-self.bound, self.bound)
+            # The optimiser's momentum moved them too.
+            self.log_variance_T.copy_(torch.where(self._has_label_T, self.log_variance_T, self._before_T))
