@@ -43,6 +43,7 @@ from training.impressions import score_impressions, score_split
 from training.models.base import MultiTaskModel
 from training.models.registry import build_model, find_architecture
 from training.pictures import draw_report
+from training.pretrained import start_pretrained
 from training.provenance import provenance
 from training.report import full_report
 from training.trainer import fit, naive_seconds, predict
@@ -100,6 +101,7 @@ def train_and_publish(
         }
         tasks = _fitted_tasks(dataset, config, schema, splits["train"])
         model = build_model(config.arch, schema, tasks, config.model)
+        start_pretrained(model, dataset, schema)
         progress.stage("training", config.epochs * splits["train"].num_rows)
         history = fit(model, splits["train"], splits["validation"], config, on_batch=progress.advance)
         progress.stage("exporting", 0)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import training.balancing
 from contract.tasks import DurationTask
+from training.averaging import WeightAverage
 from training.balancing.base import Balancer, BalancerParts, make_balancer
 from training.balancing.probe import GradientProbe
 from training.config import TrainConfig
@@ -24,7 +25,7 @@ from training.losses import mean_loss
 from training.models.base import MultiTaskModel
 from training.optim import Optimisers
 
-__all__ = ["EpochResult", "fit", "naive_seconds", "predict"]
+__all__ = ["EpochResult", "fit", "naive_seconds", "predict", "train_epoch"]
 
 _PREDICT_REQUESTS = 512
 _MAX_NORM = 10.0
@@ -73,18 +74,20 @@ def fit(
     balancer = _balancer(model, config)
     probe = _probe(balancer.parts, train, config)
     optimiser = Optimisers(model, balancer.parameters(), config.optim)
+    average = WeightAverage(model, config.optim.averaging)
     best, best_state, history = float("inf"), deepcopy(model.state_dict()), list[EpochResult]()
     since_best = 0
     for epoch in range(1, config.epochs + 1):
         model.train()
         balancer.start_epoch(history[-1].train if history else None)
         epoch_batches = shuffled_batches(train, requests=config.optim.batch_requests, rng=rng)
-        trained = _one_epoch(model, epoch_batches, balancer, optimiser, on_batch, probe)
-        validated = _evaluate(model, validation)
-        score = _score(validated, history[0].validation if history else validated, config.task_weights)
-        since_best = 0 if score < best else since_best + 1
-        if score < best:
-            best, best_state = score, deepcopy(model.state_dict())
+        trained = _one_epoch(model, epoch_batches, balancer, optimiser, average, on_batch, probe)
+        with average.in_place():
+            validated = _evaluate(model, validation)
+            score = _score(validated, history[0].validation if history else validated, config.task_weights)
+            since_best = 0 if score < best else since_best + 1
+            if score < best:
+                best, best_state = score, deepcopy(model.state_dict())
         history.append(
             EpochResult(
                 epoch=epoch,
@@ -113,6 +116,7 @@ def _one_epoch(
     epoch_batches: Iterable[Batch],
     balancer: Balancer,
     optimiser: Optimisers,
+    average: WeightAverage,
     on_batch: Callable[[int], None],
     probe: GradientProbe,
 ) -> dict[str, float]:
@@ -128,10 +132,20 @@ def _one_epoch(
         optimiser.zero_grad()
         balancer.backward(losses.values_T, losses.penalty)
         optimiser.step(max_norm=_MAX_NORM)
+        average.update()
         balancer.after_step(lambda batch=batch: _Losses.of(model, batch).values_T)  # type: ignore[misc]
         mean.add(losses)
         on_batch(len(batch.inputs.request_index))
     return mean.value()
+
+
+def train_epoch(model: MultiTaskModel, epoch_batches: Iterable[Batch], config: TrainConfig) -> dict[str, float]:
+    """Go through some batches once with fresh optimisers; gives the mean losses."""
+    model.train()
+    balancer = _balancer(model, config)
+    optimiser = Optimisers(model, balancer.parameters(), config.optim)
+    average, probe = WeightAverage(model, 0.0), GradientProbe(balancer.parts, every=None)
+    return _one_epoch(model, epoch_batches, balancer, optimiser, average, lambda _rows: None, probe)
 
 
 @torch.no_grad()

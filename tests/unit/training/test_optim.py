@@ -1,9 +1,11 @@
 """Embedding tables move only where the batch looked, and exactly as Adam moves them there."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from training.averaging import WeightAverage
 from training.config import OptimConfig
 from training.data.batches import batches
 from training.data.columns import encode_split
@@ -99,3 +101,44 @@ def test_factored_training_follows_the_unfactored_loss_curve(tmp_path):
 
     assert len(factored) > 10
     np.testing.assert_allclose(factored, plain, rtol=1e-5)
+
+
+def test_the_average_serves_and_the_weights_come_back():
+    layer = nn.Linear(1, 1, bias=False)
+    average, seen = WeightAverage(layer, 0.9), []
+
+    for step in range(160):
+        with torch.no_grad():
+            layer.weight.fill_(step % 2)  # jumps between 0 and 1, with 1 where the average looks
+        average.update()
+    with average.in_place():
+        seen.append(layer.weight.item())
+    seen.append(layer.weight.item())
+
+    assert seen[0] == pytest.approx(1.0, abs=1e-3)
+    assert seen[1] == 1.0
+
+
+def test_the_average_lags_behind_a_weight_that_climbs():
+    layer = nn.Linear(1, 1, bias=False)
+    average = WeightAverage(layer, 0.99)
+
+    for step in range(4_000):
+        with torch.no_grad():
+            layer.weight.fill_(float(step))
+        average.update()
+    with average.in_place():
+        held = layer.weight.item()
+
+    assert 3_999 - 115 < held < 3_999 - 85, "an average of decay .99 is about 100 steps late"
+    assert layer.weight.item() == 3_999
+
+
+def test_without_averaging_the_model_holds_its_own_weights():
+    layer = nn.Linear(1, 1, bias=False)
+    average, own = WeightAverage(layer, 0.0), layer.weight.item()
+
+    for _ in range(20):
+        average.update()
+    with average.in_place():
+        assert layer.weight.item() == own

@@ -78,6 +78,12 @@ def test_pcgrad_draws_its_order_from_the_seed():
     np.testing.assert_array_equal(direction("pcgrad", THREE, seed=3), direction("pcgrad", THREE, seed=3))
 
 
+def test_pcgrad_draws_a_new_order_for_every_batch():
+    linear = Linear.make("pcgrad", THREE)
+
+    assert len({tuple(linear.direction().round(5)) for _ in range(12)}) > 1
+
+
 @given(rows())
 @settings(max_examples=50, deadline=None)
 def test_mgda_serves_every_task_at_least_by_its_own_length(gradients):

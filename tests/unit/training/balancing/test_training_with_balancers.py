@@ -20,7 +20,7 @@ from training.models.base import ModelConfig
 from training.models.registry import build_model
 from training.pictures import draw_report
 from training.pipeline import declared_tasks, train_and_publish
-from training.trainer import fit
+from training.trainer import _balancer, fit
 
 _ = training.models
 NAMES = list(balancers())
@@ -83,13 +83,21 @@ def test_a_probe_measures_cosines_under_any_balancer_and_changes_no_number(prepa
 def test_a_probe_looks_as_often_as_it_is_asked_to(prepared):
     _, schema, _, tasks = prepared
     model = build_model("mmoe", schema, tasks, CONFIG.model)
-    looked = []
-    probe = GradientProbe(_parts(model), every=4)
-    probe._means.add = looked.append
-    for _batch in range(10):
-        probe.look(torch.stack([parameter.sum() for parameter in model.shared_parameters()[:3]]))
+    probe = GradientProbe(_balancer(model, CONFIG).parts, every=4)
+    losses = torch.stack([parameter.sum() for parameter in model.shared_parameters()[:3]])
 
-    assert len(looked) == 3
+    looked = []
+    for batch in range(10):
+        probe.look(losses)
+        looked += [batch] if probe.statistics() else []
+
+    assert looked == [0, 4, 8]
+
+
+def test_the_seed_of_the_run_reaches_its_balancer(prepared):
+    model = build_model("mmoe", prepared[1], prepared[3], CONFIG.model)
+
+    assert _balancer(model, CONFIG.model_copy(update={"seed": 5})).parts.seed == 5
 
 
 def test_a_probe_that_is_off_costs_nothing():
@@ -98,12 +106,6 @@ def test_a_probe_that_is_off_costs_nothing():
     probe.look(None)
 
     assert probe.statistics() == {}
-
-
-def _parts(model):
-    from training.trainer import _balancer
-
-    return _balancer(model, CONFIG).parts
 
 
 def test_a_wrong_option_is_refused_before_anything_is_encoded(prepared, tmp_path):

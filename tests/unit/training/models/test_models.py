@@ -8,6 +8,7 @@ import torch
 from contract.durations import Smearing
 from contract.features import Categorical, FeatureSchema, LogStandard, Numeric, Quantile, Sequence, Standard
 from contract.tasks import BinaryTask, DurationTask
+from tests.every_kind import every_kind_schema
 from training.errors import UnknownArchitecture
 from training.export import ServingModule, export_graph, input_specs, random_inputs
 from training.inputs import as_tensors
@@ -108,7 +109,11 @@ def test_single_tasks_share_no_parameter_and_no_gradient():
     assert any(p.grad is not None for p in model.networks["ctr"].parameters())
 
 
-@pytest.mark.parametrize("schema", [_schema(), _candidates_only()], ids=["both sides", "candidates only"])
+@pytest.mark.parametrize(
+    "schema",
+    [_schema(), _candidates_only(), every_kind_schema()],
+    ids=["both sides", "candidates only", "every kind of feature"],
+)
 @pytest.mark.parametrize("arch", list(architectures()))
 def test_every_architecture_exports_and_onnx_runtime_agrees_with_torch(arch, schema, tmp_path):
     torch.manual_seed(1)
