@@ -41,7 +41,7 @@ from training.heads.base import LabelSample
 from training.heads.registry import fit_task
 from training.impressions import score_impressions, score_split
 from training.models.base import MultiTaskModel
-from training.models.registry import build_model, find_architecture
+from training.models.registry import build_model
 from training.pictures import draw_report
 from training.pretrained import start_pretrained
 from training.provenance import provenance
@@ -99,13 +99,13 @@ def train_and_publish(
             split: encode_split(dataset, split, schema, Path(scratch) / split)
             for split in ("train", "validation", "test")
         }
-        tasks = _fitted_tasks(dataset, config, schema, splits["train"])
-        model = build_model(config.arch, schema, tasks, config.model)
+        declared = _fitted_tasks(dataset, config, schema, splits["train"])
+        model = build_model(config.arch, schema, declared, config.model)
         start_pretrained(model, dataset, schema)
         progress.stage("training", config.epochs * splits["train"].num_rows)
         history = fit(model, splits["train"], splits["validation"], config, on_batch=progress.advance)
         progress.stage("exporting", 0)
-        tasks = _debiased(tasks, model, config, splits["validation"])
+        tasks = _debiased(tuple(model.task_specs.values()), model, config, splits["validation"])
         trained = Checkpoint(
             config=config,
             features=schema,
@@ -161,10 +161,9 @@ def evaluate_bundle(bundle: Bundle, dataset: Dataset, *, split: str = "test") ->
 def _fitted_tasks(
     dataset: Dataset, config: TrainConfig, schema: FeatureSchema, train: EncodedSplit
 ) -> tuple[Task, ...]:
-    """Give the declared tasks as the architecture serves them, with what their heads need fitted on train."""
+    """Give the declared tasks, with what their heads need fitted on train."""
     declared = declared_tasks(dataset, config.objective)
-    fitted = [fit_task(task, _label_sample(task, schema, train)) for task in declared]
-    return find_architecture(config.arch).model.adapt_tasks(fitted)
+    return tuple(fit_task(task, _label_sample(task, schema, train)) for task in declared)
 
 
 def declared_tasks(dataset: Dataset, objective: Objective | None = None) -> tuple[Task, ...]:
@@ -214,10 +213,14 @@ def _calibrated(tasks: tuple[Task, ...], model: MultiTaskModel, held_out: Encode
     if model.is_calibrated:
         return heads
     raw = predict(model, held_out)
-    scores = {head.name: 1.0 / (1.0 + np.exp(-raw[head.task][:, 0])) for head in heads if head.name in raw}
+    scores = {
+        head.name: torch.sigmoid(torch.from_numpy(raw[head.task][:, 0])).numpy()
+        for head in heads
+        if head.unit == "probability" and head.name == head.task
+    }
     return tuple(
         head.model_copy(update={"calibration": fit_platt(held_out.labels[head.task], scores[head.name])})
-        if head.unit == "probability" and head.name in scores
+        if head.name in scores
         else head
         for head in heads
     )

@@ -50,7 +50,7 @@ class MultiTaskModel(nn.Module, ABC):
 
     Args:
         schema: What it reads.
-        tasks: What it predicts, fitted.
+        tasks: What the data set declares, fitted; ``task_specs`` has what it serves of them.
         config: Its sizes.
     """
 
@@ -60,14 +60,17 @@ class MultiTaskModel(nn.Module, ABC):
 
     def __init__(self, schema: FeatureSchema, tasks: Sequence[Task], config: ModelConfig) -> None:
         super().__init__()
-        self.task_specs: dict[str, Task] = {task.name: task for task in tasks}
+        self.task_specs: dict[str, Task] = {task.name: task for task in self.adapt_tasks(tasks, config)}
         self.tasks = tuple(self.task_specs)
         self.config = config
         self.features = Features(schema, config.embedding_dim, config.attention_hidden)
 
     @classmethod
-    def adapt_tasks(cls, tasks: Sequence[Task]) -> tuple[Task, ...]:
-        """Give the tasks as this architecture serves them: all of them, unless it adds or drops heads."""
+    def adapt_tasks(cls, tasks: Sequence[Task], _config: ModelConfig) -> tuple[Task, ...]:
+        """Give the tasks as this architecture serves them: all of them, unless it adds or drops heads.
+
+        Giving the result in again changes nothing: a checkpoint is built from its served tasks.
+        """
         return tuple(tasks)
 
     @abstractmethod
