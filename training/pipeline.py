@@ -27,6 +27,7 @@ from contract.features import SIDES, FeatureSchema
 from contract.fusion import Fusion, FusionProfile, compile_fusion
 from contract.manifest import Manifest
 from contract.tasks import BinaryTask, CountTask, DurationTask, Head, RegressionTask, Task, heads_of
+from training.balancing.base import checked_options
 from training.calibrate import fit_platt
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.config import TrainConfig
@@ -89,6 +90,7 @@ def train_and_publish(
         TrainingError: Of any kind; nothing is published then.
     """
     progress = progress or Progress()
+    checked_options(config.balancer, config.balancer_options)  # before minutes of encoding, not after
     torch.manual_seed(config.seed)
     with tempfile.TemporaryDirectory(prefix="fulcrum-columns-") as scratch:
         progress.stage("encoding", 0)
