@@ -135,7 +135,7 @@ def _best_on_validation(sharing: Sequence[Contender], runs: dict[str, list[Run]]
 def _tuned(sizes: "_Sizes", search: WeightSearch) -> Contender:
     config = sizes.config(search.architecture).model_copy(update={"task_weights": dict(search.found)})
     told = ", ".join(f"{task} {weight:.2g}" for task, weight in search.found.items())
-    return Contender(name=f"{search.architecture}, tuned weights", config=config, note=f"weights found: {told}")
+    return Contender(name=f"{search.architecture} (tuned weights)", config=config, note=f"weights found: {told}")
 
 
 def _by_name(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -222,8 +222,13 @@ class _Sizes:
                 raise InvalidOption(
                     f"{name} has {count:,} dense parameters at best, the others {budget:,}", fix="leave it out"
                 )
-        configs = {name: plan.base.model_copy(update={"arch": name, "model": models[name]}) for name in names}
-        kinds = {task.name: task.kind for task in counters[REFERENCE].tasks}
+        # Where nothing is shared there are no gradients to compare.
+        looks = {name: 0 if name == REFERENCE else plan.base.probe_gradients for name in names}
+        configs = {
+            name: plan.base.model_copy(update={"arch": name, "model": models[name], "probe_gradients": looks[name]})
+            for name in names
+        }
+        kinds: dict[str, str] = {task.name: task.kind for task in counters[REFERENCE].tasks}
         return cls(kinds=kinds, budget=budget, configs=configs, counts=counts)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from training.comparing.findings import Comparison, ContenderFindings
 from training.comparing.gains import TaskGain, headlines
@@ -26,7 +28,7 @@ _VERDICTS = {"gain": "#0072b2", "loss": "#d55e00", "no difference": "#9099a3"}
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _BLUES = LinearSegmentedColormap.from_list("share", ["#ffffff", "#0072b2"])
 _BOTH_WAYS = LinearSegmentedColormap.from_list("sign", ["#d55e00", "#ffffff", "#0072b2"])
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 10,
     "text.color": _INK,
     "axes.edgecolor": _FAINT,
@@ -81,7 +83,7 @@ def _seesaw(comparison: Comparison) -> Figure | None:
         x=0.01, ha="left", fontsize=10, color=_MUTED,
     )  # fmt: skip
     figure.legend(
-        handles=[mpl.lines.Line2D([], [], marker="o", linestyle="", color=c, label=v) for v, c in _VERDICTS.items()],
+        handles=[Line2D([], [], marker="o", linestyle="", color=c, label=v) for v, c in _VERDICTS.items()],
         loc="outside lower left", ncols=3, fontsize=9,
     )  # fmt: skip
     return figure
@@ -99,7 +101,7 @@ def _gain_panel(axes: Axes, rows: Sequence[ContenderFindings], task: str) -> Non
             gain.gain_percent, y, xerr=gain.standard_error_percent or 0.0, fmt="o", ms=7, color=colour, linewidth=2.5
         )
         axes.annotate(
-            f"{gain.gain_percent:+.2f}", (gain.gain_percent, y), xytext=(0, 7), textcoords="offset points",
+            f"{gain.gain_percent:+.2f}".replace("-", "−"), (gain.gain_percent, y), xytext=(0, 7), textcoords="offset points",
             ha="center", fontsize=9, color=colour,
         )  # fmt: skip
     axes.margins(x=0.18)
@@ -153,7 +155,7 @@ def _cosine_panel(axes: Axes, each: ContenderFindings) -> None:
         mean, std = np.array([s.mean for s in spreads]), np.array([s.std for s in spreads])
         axes.plot(epochs, mean, marker="o", ms=4, color=colour, linewidth=2, label=pair)
         axes.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(each.name)
     axes.set_xlabel("epoch")
 
@@ -231,7 +233,7 @@ def _heatmap(
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
             ink = "white" if abs(value) > 0.6 * edge else _INK
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=9)
+            axes.text(column, row, f"{value:.2f}".replace("-", "−"), ha="center", va="center", color=ink, fontsize=9)
         elif blank and row != column:
             axes.text(column, row, blank, ha="center", va="center", color=_MUTED)
 

@@ -4,21 +4,22 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
 
+from contract.calibration import apply_calibration
 from contract.features import FeatureSchema
 from contract.frozen import Frozen
-from contract.tasks import Task
+from contract.tasks import Head, Task
 from training.config import TrainConfig
 from training.data.columns import EncodedSplit
 from training.data.format import Dataset
 from training.evaluation import held_out
-from training.fitting import debiased_tasks, fitted_tasks
+from training.fitting import calibrated_heads, debiased_tasks, fitted_tasks
 from training.gates import GateStatistics, gate_statistics
 from training.models.base import MultiTaskModel
 from training.models.registry import build_model
@@ -95,14 +96,15 @@ def train_once(contender: Contender, seed: int, material: Material) -> Run:
     config = contender.config.model_copy(update={"seed": seed})
     train, validation = material.splits["train"], material.splits["validation"]
     torch.manual_seed(seed)
-    tasks = fitted_tasks(material.dataset, config, material.schema, train)
-    model = build_model(config.arch, material.schema, tasks, config.model)
+    declared = fitted_tasks(material.dataset, config, material.schema, train)
+    model = build_model(config.arch, material.schema, declared, config.model)
     start_pretrained(model, material.dataset, material.schema)
     begin = time.perf_counter()
     history = fit(model, train, validation, config)
     seconds = time.perf_counter() - begin
-    tasks = debiased_tasks(tasks, model, config, validation)
-    judged = {split: held_out(model, tasks, material.splits[split]) for split in JUDGED}
+    tasks = debiased_tasks(tuple(model.task_specs.values()), model, config, validation)
+    heads = calibrated_heads(tasks, model, validation)
+    judged = {split: _served(held_out(model, tasks, material.splits[split]), heads) for split in JUDGED}
     return Run(
         contender=contender.name,
         seed=seed,
@@ -179,6 +181,12 @@ def _selected(model: MultiTaskModel) -> dict[str, dict[str, float]]:
     if not isinstance(model, SelectsFields):
         return {}
     return {task: dict(fields) for task, fields in model.selected_fields().items()}
+
+
+def _served(rows: Impressions, heads: Sequence[Head]) -> Impressions:
+    """Give predictions as the service would: calibrated, where the architecture's loss makes no probabilities."""
+    calibrated = {head.name: apply_calibration(head.calibration, rows.heads[head.name]) for head in heads}
+    return replace(rows, heads=calibrated)
 
 
 def _numbers(rows: Impressions, task: Task) -> dict[str, float | None]:

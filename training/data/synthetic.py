@@ -9,12 +9,14 @@ Equations, u1 and u2 orthonormal in R^D, p the cosine of the tasks' directions::
     x   ~ N(0, I_D)
     y_k = w_k·x + sum_i sin(alpha_i w_k·x + beta_i) + noise       noise ~ N(0, 0.01), variance
 
-The paper leaves c, M, alpha and beta open. The defaults are those that H. Tang et al. (PLE, RecSys 2020,
-https://doi.org/10.1145/3383313.3412236) give for the same experiment: c = 1, M = 10 waves, alpha and beta ~ N(0, 1).
+alpha and beta are given parameters in that paper, whose values it does not print, nor those of c and M.
+:data:`FEW_WAVES` are ours. H. Tang et al. (PLE, RecSys 2020, https://doi.org/10.1145/3383313.3412236) draw alpha and
+beta from N(0, 1) in the same experiment, with c = 1 and M = 10: ``waves=None`` does so too.
 
-Shapes: x ``[N, D]``, w ``[2, D]``, alpha and beta ``[M]``, y ``[N, 2]``.
+Shapes, T = 2 tasks: x ``[N, D]``, w ``[T, D]``, alpha and beta ``[M]``, y ``[N, T]``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +28,14 @@ from contract.features import FeatureSchema, Numeric, Standard
 from contract.tasks import RegressionTask
 from training.data.columns import EncodedSplit
 
-__all__ = ["TASKS", "TaskPair", "encode", "schema"]
+__all__ = ["DRAWN_WAVES", "FEW_WAVES", "NOISE_STD", "TASKS", "TaskPair", "encode", "schema"]
 
 Array = NDArray[Any]
 TASKS = (RegressionTask(name="first"), RegressionTask(name="second"))
 NOISE_STD = 0.1
+DRAWN_WAVES = 10
+FEW_WAVES = ((2.0, 0.5), (4.0, 1.0))
+"""Pairs of alpha and beta that are the same in every run, so that runs differ by directions and rows alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +43,7 @@ class TaskPair:
     """Two tasks over the same inputs.
 
     Args:
-        weights: ``[2, D]``.
+        weights: ``[T, D]``.
         frequencies: alpha, ``[M]``, the same for both tasks.
         phases: beta, ``[M]``.
     """
@@ -48,7 +53,15 @@ class TaskPair:
     phases: Array
 
     @classmethod
-    def draw(cls, correlation: float, *, seed: int, width: int = 100, scale: float = 1.0, waves: int = 10) -> "TaskPair":
+    def draw(
+        cls,
+        correlation: float,
+        *,
+        seed: int,
+        width: int = 100,
+        scale: float = 1.0,
+        waves: Sequence[tuple[float, float]] | None = None,
+    ) -> "TaskPair":
         """Draw directions and waves.
 
         A seed gives the same directions and waves at every correlation, so that correlations can be compared run by
@@ -58,23 +71,22 @@ class TaskPair:
             correlation: p, -1 to 1; 1 makes the tasks the same but for their noise.
             width: D, 2 or more.
             scale: c.
-            waves: M.
+            waves: Pairs of alpha and beta; None draws :data:`DRAWN_WAVES` of them.
         """
         rng = np.random.default_rng(seed)
         first, other = np.linalg.qr(rng.normal(size=(width, 2)))[0].T
         second = correlation * first + np.sqrt(1.0 - correlation**2) * other
-        return cls(
-            weights=scale * np.stack([first, second]), frequencies=rng.normal(size=waves), phases=rng.normal(size=waves)
-        )
+        frequencies, phases = np.transpose(waves) if waves is not None else rng.normal(size=(2, DRAWN_WAVES))
+        return cls(weights=scale * np.stack([first, second]), frequencies=frequencies, phases=phases)
 
     def truth(self, x_ND: Array) -> Array:
-        """Give what of y can be learnt, ``[N, 2]``."""
-        directed_N2 = x_ND @ self.weights.T
-        waves_N2M = np.sin(directed_N2[:, :, None] * self.frequencies + self.phases)
-        return np.asarray(directed_N2 + waves_N2M.sum(axis=2))
+        """Give what of y can be learnt, ``[N, T]``."""
+        directed_NT = x_ND @ self.weights.T
+        waves_NTM = np.sin(directed_NT[:, :, None] * self.frequencies + self.phases)
+        return np.asarray(directed_NT + waves_NTM.sum(axis=2))
 
     def sample(self, rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Draw x, ``[N, D]``, and y, ``[N, 2]``."""
+        """Draw x, ``[N, D]``, and y, ``[N, T]``."""
         x_ND = rng.normal(size=(rows, self.weights.shape[1]))
         return x_ND, self.truth(x_ND) + NOISE_STD * rng.normal(size=(rows, 2))
 
@@ -88,7 +100,7 @@ def schema(width: int) -> FeatureSchema:
     )
 
 
-def encode(x_ND: Array, y_N2: Array) -> EncodedSplit:
+def encode(x_ND: Array, y_NT: Array) -> EncodedSplit:
     """Lay rows out as encoded splits are: each row a list of its own, so that batches are drawn row by row."""
     rows = len(x_ND)
     nothing = np.zeros((rows, 0), dtype=np.int64)
@@ -96,6 +108,6 @@ def encode(x_ND: Array, y_N2: Array) -> EncodedSplit:
         request=SideArrays(ids=nothing, dense=nothing.astype(np.float32)),
         candidate=SideArrays(ids=nothing, dense=x_ND.astype(np.float32)),
         offsets=np.arange(rows + 1),
-        labels={task.name: y_N2[:, k].astype(np.float32) for k, task in enumerate(TASKS)},
+        labels={task.name: y_NT[:, k].astype(np.float32) for k, task in enumerate(TASKS)},
         groups=np.arange(rows),
     )
