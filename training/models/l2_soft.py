@@ -75,8 +75,10 @@ class L2Soft(MultiTaskModel):
         pairs_factor = 2.0 / (len(self.tasks) - 1) if len(self.tasks) > 1 else 0.0
         if self.alpha * pairs_factor == 0.0:
             return None
-        apart = [(each_TX - each_TX.mean(dim=0)).square().sum() for each_TX in self.bottom_weights()]
-        return self.alpha * pairs_factor * torch.stack(apart).sum()
+        # From the first task's, so that equal weights give exactly 0; their mean may be off by a rounding.
+        apart = [each_TX - each_TX[:1] for each_TX in self.bottom_weights()]
+        squares = [(each_TX - each_TX.mean(dim=0)).square().sum() for each_TX in apart]
+        return self.alpha * pairs_factor * torch.stack(squares).sum()
 
     def bottom_weights(self) -> list[Tensor]:
         """Give every weight of the bottoms as ``[T, X]``, one row a task."""

@@ -16,8 +16,8 @@ The columns of G are the input weights of its units, so the penalty makes every 
 every unit of the other. A and beta are the same for every candidate. The paper's layers are equally wide; where ours
 are not, P is an affine map to the width of the last, else the identity. An odd width is rounded up.
 
-Starts: A at 0.9 for a subspace's own and 0.1 shared by the rest, beta at 1 / L, as the reference implementation's
-class does by default. Its default c is 0, which leaves the penalty out; ours is above 0.
+Starts: A at 0.9 for a subspace's own and 0.1 shared by the rest, beta at 1 / L, the reference implementation's
+schemes. Its default c is 0, which leaves the penalty out; ours is above 0.
 
 Shapes: g and y ``[2T, N, H / 2]``, x and h ``[T, N, H]``, z_k ``[N, W_k]``. Parameters: T bottoms, T towers,
 ``4 T * T`` a layer, ``T * L`` for beta, ``T (H_l + 1) H_L`` for every layer of another width than the last.
@@ -48,13 +48,12 @@ class SluiceOptions(Frozen):
     Args:
         constraint_weight: c, of the penalty that keeps the two subspaces apart; 0 leaves it out. Our default.
         learning_rate_factor: Of A and beta; see :class:`training.models.cross_stitch.CrossStitchOptions`.
-        noise: Standard deviation of Gaussian noise on u and c in training. The reference implementation has 0.1, on
-            word vectors of another scale than our embeddings; ours is off.
+        noise: Standard deviation of Gaussian noise on u and c in training, as in the reference implementation.
     """
 
     constraint_weight: float = Field(default=1e-2, ge=0)
     learning_rate_factor: float = Field(default=10.0, gt=0)
-    noise: float = Field(default=0.0, ge=0)
+    noise: float = Field(default=0.1, ge=0)
 
 
 @register("sluice", title="Sluice network (Ruder et al., AAAI 2019)", link="https://arxiv.org/abs/1705.08142")

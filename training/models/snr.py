@@ -46,13 +46,13 @@ class SnrOptions(Frozen):
     Args:
         kind: Whether connections transform what they carry, or only weigh it.
         l0: lambda, the price of an open connection; 0 leaves all connections to the losses.
-        start: log a of every connection at the start; 2 gives z = 0.96 in serving, almost a shared bottom.
+        start: log a of every connection at the start; 3 gives z = 1 in serving and closes 1 draw of 100 in training.
         learning_rate_factor: Of log a, which has far to go from open to closed. Our choice.
     """
 
     kind: Literal["trans", "aver"] = "trans"
     l0: float = Field(default=1e-4, ge=0)
-    start: float = 2.0
+    start: float = 3.0
     learning_rate_factor: float = Field(default=10.0, gt=0)
 
 
