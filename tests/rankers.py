@@ -9,7 +9,7 @@ from contract.tasks import BinaryTask, DurationTask
 from training.export import ServingModule, export_graph, input_specs, random_inputs
 from training.inputs import as_tensors
 from training.models.base import ModelConfig
-from training.models.registry import build_model, find_architecture
+from training.models.registry import build_model
 
 FUNNEL = (BinaryTask(name="click"), BinaryTask(name="like", given="click"), DurationTask(name="stay", given="click"))
 # No hidden layer in the towers: so few units might all be switched off, and then every formula would hold.
@@ -40,8 +40,7 @@ def candidates_only() -> FeatureSchema:
 def tiny(name, *, tasks=FUNNEL, schema=None, seed=0, **sizes):
     """Build an architecture with small sizes; *sizes* override them."""
     torch.manual_seed(seed)
-    served = find_architecture(name).model.adapt_tasks(tasks)
-    return build_model(name, schema or both_sides(), served, ModelConfig(**{**SIZES, **sizes}))
+    return build_model(name, schema or both_sides(), tasks, ModelConfig(**{**SIZES, **sizes}))
 
 
 def shaken(model, *, seed=1):

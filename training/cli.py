@@ -26,10 +26,8 @@ from training import pipeline
 from training.checkpoint import load_checkpoint
 from training.config import OptimConfig, TrainConfig
 from training.data.fetch import PUBLIC_SETS
-from training.data.fetch import fetch as fetch_set
 from training.data.format import Dataset
-from training.data.sources import SOURCES, prepare_dataset
-from training.errors import DataError
+from training.data.sources import SOURCES, fetch_raw, prepare_dataset
 from training.models.base import ModelConfig
 from training.models.registry import architectures
 from training.replay import replay as replay_dataset
@@ -39,6 +37,7 @@ __all__ = ["data", "evaluate", "export", "models", "replay", "train"]
 console = Console(stderr=True)
 data = typer.Typer(help="Fetch public data sets and prepare them.", no_args_is_help=True)
 _ = training.models  # filled the registry
+_RAW = Path("data/raw")
 
 DataName = Annotated[str, typer.Option("--data", help=f"{', '.join(SOURCES)}, or the folder of a prepared dataset.")]
 Rows = Annotated[int | None, typer.Option(min=1, help="About how many impressions to use; all by default.")]
@@ -49,17 +48,17 @@ Models = Annotated[Path, typer.Option("--models", help="Folder of bundles.")]
 @data.command()
 def fetch(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(PUBLIC_SETS)}.")],
-    out: Annotated[Path, typer.Option(help="Folder to keep the file in.")] = Path("data/raw"),
+    out: Annotated[Path, typer.Option(help="Folder to keep raw files in.")] = _RAW,
 ) -> None:
-    """Download a public set from its official address, verify its checksum, resume where it broke off."""
-    if name not in PUBLIC_SETS:
-        raise DataError(f"there is no public set {name!r}", fix=f"known: {', '.join(PUBLIC_SETS)}")
+    """Download a public set from its official address, resume where it broke off, verify it and unpack it."""
     with _progress() as bar:
         task = bar.add_task(name, total=None)
-        path = fetch_set(PUBLIC_SETS[name], out, progress=lambda n, total: bar.update(task, completed=n, total=total))
-    console.print(f"{path} is here and verified")
-    if PUBLIC_SETS[name].digest is None:
+        folder = fetch_raw(name, out, progress=lambda n, total: bar.update(task, completed=n, total=total))
+    public = PUBLIC_SETS[name]
+    if public.digest is None:
         console.print("its owner publishes no checksum: the first download was trusted and its sha256 kept beside it")
+    where = "" if out == _RAW else f"FULCRUM_DATA={out} "
+    console.print(f"{folder} is verified and unpacked; train on it with: {where}fulcrum train --data {public.source}")
 
 
 @data.command()
@@ -89,6 +88,9 @@ def train(
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of an id's vector.")] = 16,
     num_experts: Annotated[int, typer.Option(min=1, help="Experts, where the architecture has them.")] = 4,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden units.")] = 0.1,
+    averaging: Annotated[
+        float, typer.Option(min=0, max=0.9999, help="Decay of a moving average of the weights.")
+    ] = 0.0,
     checkpoint: Annotated[Path | None, typer.Option(help="File to keep the trained model in, for export.")] = None,
 ) -> None:
     """Train a ranker and publish it as the next version of its model, ready to serve."""
@@ -99,7 +101,7 @@ def train(
         rows=rows,
         seed=seed,
         model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts, dropout=dropout),
-        optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests),
+        optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests, averaging=averaging),
     )
     with _dataset(data, rows, seed) as dataset, _progress() as bar:
         bundle = pipeline.train_and_publish(

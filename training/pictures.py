@@ -35,7 +35,7 @@ def _training(report: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.add_subplot(1, 1, 1)
     epochs = [epoch["epoch"] for epoch in report["training"]]
-    for task in report["heads"]:
+    for task in report["training"][0]["train"]:
         for split, style in (("train", "--"), ("validation", "-")):
             losses = [epoch[split][task] for epoch in report["training"]]
             axes.plot(epochs, losses, style, label=f"{task}, {split}")

@@ -20,6 +20,7 @@ from contract.bundle import (
     BundleDraft,
     publish_bundle,
 )
+from contract.durations import LogMse, Objective
 from contract.encoding import Encoder
 from contract.errors import FormulaError
 from contract.features import SIDES, FeatureSchema
@@ -39,13 +40,22 @@ from training.heads.base import LabelSample
 from training.heads.registry import fit_task
 from training.impressions import score_impressions, score_split
 from training.models.base import MultiTaskModel
-from training.models.registry import build_model, find_architecture
+from training.models.registry import build_model
 from training.pictures import draw_report
+from training.pretrained import start_pretrained
 from training.provenance import provenance
 from training.report import full_report
 from training.trainer import fit, naive_seconds, predict
 
-__all__ = ["Progress", "evaluate_bundle", "export_checkpoint", "headline", "train_and_publish", "without_nan"]
+__all__ = [
+    "Progress",
+    "declared_tasks",
+    "evaluate_bundle",
+    "export_checkpoint",
+    "headline",
+    "train_and_publish",
+    "without_nan",
+]
 
 _SAMPLE_ROWS = 1_000_000
 
@@ -87,12 +97,13 @@ def train_and_publish(
             split: encode_split(dataset, split, schema, Path(scratch) / split)
             for split in ("train", "validation", "test")
         }
-        tasks = _fitted_tasks(dataset, config, schema, splits["train"])
-        model = build_model(config.arch, schema, tasks, config.model)
+        declared = _fitted_tasks(dataset, config, schema, splits["train"])
+        model = build_model(config.arch, schema, declared, config.model)
+        start_pretrained(model, dataset, schema)
         progress.stage("training", config.epochs * splits["train"].num_rows)
         history = fit(model, splits["train"], splits["validation"], config, on_batch=progress.advance)
         progress.stage("exporting", 0)
-        tasks = _debiased(tasks, model, config, splits["validation"])
+        tasks = _debiased(tuple(model.task_specs.values()), model, config, splits["validation"])
         trained = Checkpoint(
             config=config,
             features=schema,
@@ -148,15 +159,23 @@ def evaluate_bundle(bundle: Bundle, dataset: Dataset, *, split: str = "test") ->
 def _fitted_tasks(
     dataset: Dataset, config: TrainConfig, schema: FeatureSchema, train: EncodedSplit
 ) -> tuple[Task, ...]:
-    """Give the declared tasks as the architecture serves them, with what their heads need fitted on train."""
-    declared = [_declared_task(label, config) for label in dataset.info.labels]
-    fitted = [fit_task(task, _label_sample(task, schema, train)) for task in declared]
-    return find_architecture(config.arch).model.adapt_tasks(fitted)
+    """Give the declared tasks, with what their heads need fitted on train."""
+    declared = declared_tasks(dataset, config.objective)
+    return tuple(fit_task(task, _label_sample(task, schema, train)) for task in declared)
 
 
-def _declared_task(label: LabelDeclaration, config: TrainConfig) -> Task:
+def declared_tasks(dataset: Dataset, objective: Objective | None = None) -> tuple[Task, ...]:
+    """Give the tasks that a data set declares, nothing fitted yet.
+
+    Args:
+        objective: What durations are trained on; squared error of the logarithm when None.
+    """
+    return tuple(_declared_task(label, objective or LogMse()) for label in dataset.info.labels)
+
+
+def _declared_task(label: LabelDeclaration, objective: Objective) -> Task:
     if label.kind == "duration":
-        return DurationTask(name=label.name, given=label.given, objective=config.objective)
+        return DurationTask(name=label.name, given=label.given, objective=objective)
     plain: Mapping[str, type[BinaryTask] | type[CountTask] | type[RegressionTask]] = {
         "binary": BinaryTask,
         "count": CountTask,
@@ -192,10 +211,14 @@ def _calibrated(tasks: tuple[Task, ...], model: MultiTaskModel, held_out: Encode
     if model.is_calibrated:
         return heads
     raw = predict(model, held_out)
-    scores = {head.name: 1.0 / (1.0 + np.exp(-raw[head.task][:, 0])) for head in heads if head.name in raw}
+    scores = {
+        head.name: torch.sigmoid(torch.from_numpy(raw[head.task][:, 0])).numpy()
+        for head in heads
+        if head.unit == "probability" and head.name == head.task
+    }
     return tuple(
         head.model_copy(update={"calibration": fit_platt(held_out.labels[head.task], scores[head.name])})
-        if head.unit == "probability" and head.name in scores
+        if head.name in scores
         else head
         for head in heads
     )

@@ -2,9 +2,13 @@
 
 from training.models import (
     adatt,
+    aitm,
     cross_stitch,
+    escm2,
+    esmm,
     l2_soft,
     mmoe,
+    sample_weighting,
     shared_bottom,
     single_task,
     sluice,
@@ -14,9 +18,13 @@ from training.models import (
 
 __all__ = [
     "adatt",
+    "aitm",
     "cross_stitch",
+    "escm2",
+    "esmm",
     "l2_soft",
     "mmoe",
+    "sample_weighting",
     "shared_bottom",
     "single_task",
     "sluice",

@@ -48,7 +48,7 @@ class Mmoe(MultiTaskModel):
         experts_NEH = self.experts(u_RU, c_NC, inputs.request_index)
         gates_NTE = self.gate_weights(u_RU, c_NC, inputs.request_index)
         mixed_NTH = torch.matmul(gates_NTE, experts_NEH)
-        return {task: self.towers[task](mixed_NTH[:, position]) for position, task in enumerate(self.tasks)}
+        return {task: self.towers[task](h_NH) for task, h_NH in zip(self.tasks, mixed_NTH.unbind(1), strict=True)}
 
     def gate_weights(self, u_RU: Tensor, c_NC: Tensor, request_index: Tensor) -> Tensor:
         """Give each task's weights over the experts, ``[N, T, E]``, rows summing to 1."""

@@ -5,13 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.every_kind import every_kind_schema
 from tests.rankers import both_sides, candidates_only, gradients, shaken, some_inputs, some_labels, tiny
 from training.inputs import unfactored
 from training.losses import mean_loss
 from training.models.registry import architectures
 
 EVERY = pytest.mark.parametrize("arch", list(architectures()))
-SCHEMAS = pytest.mark.parametrize("schema", [both_sides(), candidates_only()], ids=["both sides", "candidates only"])
+SCHEMAS = pytest.mark.parametrize(
+    "schema",
+    [both_sides(), candidates_only(), every_kind_schema()],
+    ids=["both sides", "candidates only", "every kind of feature"],
+)
 
 
 # Wide enough that no layer has only units that the rectifier switched off.

@@ -97,7 +97,7 @@ def test_a_tasks_loss_never_touches_anothers_bottom():
 
 def _distance_after_training(alpha):
     model, inputs = tiny("l2_soft", tasks=PAIR, options={"alpha": alpha}), some_inputs(candidates=40)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    optimiser = torch.optim.Adam([*model.bottoms.parameters(), *model.towers.parameters()], lr=0.01)
     for _ in range(60):
         optimiser.zero_grad()
         raw = model(inputs)
