@@ -20,9 +20,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
+import training.balancing
 import training.models
 from contract.bundle import Bundle, latest_bundle, read_bundle
 from training import pipeline
+from training.balancing.base import balancers
 from training.checkpoint import load_checkpoint
 from training.config import OptimConfig, TrainConfig
 from training.data.fetch import PUBLIC_SETS
@@ -36,7 +38,7 @@ __all__ = ["data", "evaluate", "export", "models", "replay", "train"]
 
 console = Console(stderr=True)
 data = typer.Typer(help="Fetch public data sets and prepare them.", no_args_is_help=True)
-_ = training.models  # filled the registry
+_ = training.models, training.balancing  # filled the registries
 _RAW = Path("data/raw")
 
 DataName = Annotated[str, typer.Option("--data", help=f"{', '.join(SOURCES)}, or the folder of a prepared dataset.")]
@@ -88,6 +90,12 @@ def train(
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of an id's vector.")] = 16,
     num_experts: Annotated[int, typer.Option(min=1, help="Experts, where the architecture has them.")] = 4,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden units.")] = 0.1,
+    balancer: Annotated[str, typer.Option(help=f"How losses become one step: {', '.join(balancers())}.")] = "static",
+    balancer_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the balancer; repeatable.")] = None,
+    task_weight: Annotated[list[str] | None, typer.Option(help="TASK=FACTOR of its loss; repeatable.")] = None,
+    probe_gradients: Annotated[
+        int, typer.Option(min=0, help="Batches an epoch on which the agreement of the tasks' gradients is measured.")
+    ] = 0,
     averaging: Annotated[
         float, typer.Option(min=0, max=0.9999, help="Decay of a moving average of the weights.")
     ] = 0.0,
@@ -102,6 +110,10 @@ def train(
         seed=seed,
         model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts, dropout=dropout),
         optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests, averaging=averaging),
+        task_weights=_pairs("--task-weight", task_weight),
+        balancer=balancer,
+        balancer_options=_pairs("--balancer-option", balancer_option),
+        probe_gradients=probe_gradients,
     )
     with _dataset(data, rows, seed) as dataset, _progress() as bar:
         bundle = pipeline.train_and_publish(
@@ -206,6 +218,20 @@ def numbers_of(report: dict[str, Any]) -> Iterator[tuple[str, float]]:
         for metric, value in values.items():
             if isinstance(value, float):
                 yield f"{group}.{metric}", value
+
+
+def _pairs(flag: str, given: list[str] | None) -> dict[str, Any]:
+    """Read NAME=VALUE pairs, each value as JSON where it is JSON and as text where it is not."""
+    pairs: dict[str, Any] = {}
+    for pair in given or []:
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint=flag)
+        try:
+            pairs[name] = json.loads(text)
+        except json.JSONDecodeError:
+            pairs[name] = text
+    return pairs
 
 
 @contextmanager

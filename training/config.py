@@ -44,6 +44,7 @@ class TrainConfig(Frozen):
         task_weights: Factor of each task's loss; 1 where not given.
         balancer: How the losses become one step; see :mod:`training.balancing`.
         balancer_options: What the balancer has of its own.
+        probe_gradients: Batches an epoch on which the cosines of the tasks' gradients are measured; 0 measures none.
     """
 
     data: str
@@ -58,3 +59,4 @@ class TrainConfig(Frozen):
     task_weights: dict[str, float] = Field(default_factory=dict)
     balancer: str = "static"
     balancer_options: dict[str, Any] = Field(default_factory=dict)
+    probe_gradients: int = Field(default=0, ge=0)

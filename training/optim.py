@@ -1,13 +1,13 @@
 """The optimisers: fused AdamW for dense weights, Adam on touched rows alone for embedding tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from training.config import OptimConfig
-from training.models.base import ParameterGroup
+from training.models.base import MultiTaskModel, ParameterGroup
 
 __all__ = ["Optimisers", "RowAdam", "tables_of"]
 
@@ -100,28 +100,22 @@ class Optimisers:
     """Steps all weights of a model, and what its balancer learns.
 
     Args:
-        model: Its embedding tables get no weight decay: it would shrink the vectors of rare ids to nothing.
+        model: Its embedding tables get no weight decay: it would shrink the vectors of rare ids to nothing. Weights
+            of its :meth:`~training.models.base.MultiTaskModel.parameter_groups` have rates of their own.
         learned: Parameters outside the model, without decay.
         config: Rates.
-        apart: Dense weights of the model with rates of their own.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        learned: list[nn.Parameter],
-        config: OptimConfig,
-        *,
-        apart: Sequence[ParameterGroup] = (),
-    ) -> None:
+    def __init__(self, model: MultiTaskModel, learned: list[nn.Parameter], config: OptimConfig) -> None:
         tables = tables_of(model)
         table_ids = {id(table) for table in tables}
         self._dense = [p for p in model.parameters() if id(p) not in table_ids]
-        apart_ids = {id(p) for group in apart for p in group.parameters}
+        own = model.parameter_groups()
+        apart = {id(p) for group in own for p in group.parameters}
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in self._dense if id(p) not in apart_ids]},
+            {"params": [p for p in self._dense if id(p) not in apart]},
             {"params": learned, "weight_decay": 0.0},
-            *(_settings(group, config) for group in apart),
+            *(_settings(group, config) for group in own),
         ]
         # AdamW (Loshchilov & Hutter, ICLR 2019).
         dense = torch.optim.AdamW(

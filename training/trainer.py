@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ import training.balancing
 from contract.tasks import DurationTask
 from training.averaging import WeightAverage
 from training.balancing.base import Balancer, BalancerParts, make_balancer
+from training.balancing.probe import GradientProbe
 from training.config import TrainConfig
 from training.data.batches import Batch, batches, shuffled_batches
 from training.data.columns import EncodedSplit
@@ -38,6 +39,8 @@ class EpochResult:
     Args:
         score: Validation losses, each relative to its first epoch's, summed with the tasks' weights: what decides
             which epoch is best. Relative, so that a loss in log-seconds does not outvote a cross-entropy.
+        balance: Means over the epoch's batches: ``weight/<task>``, the effective weights, and ``cosine/<task>/<task>``
+            of gradients on the shared parameters where the balancer or a probe computed them.
     """
 
     epoch: int
@@ -45,6 +48,7 @@ class EpochResult:
     validation: dict[str, float]
     score: float
     is_best: bool
+    balance: dict[str, float] = field(default_factory=dict)
 
 
 def fit(
@@ -68,7 +72,8 @@ def fit(
     """
     rng = np.random.default_rng(config.seed)
     balancer = _balancer(model, config)
-    optimiser = Optimisers(model, balancer.parameters(), config.optim, apart=model.parameter_groups())
+    probe = _probe(balancer.parts, train, config)
+    optimiser = Optimisers(model, balancer.parameters(), config.optim)
     average = WeightAverage(model, config.optim.averaging)
     best, best_state, history = float("inf"), deepcopy(model.state_dict()), list[EpochResult]()
     since_best = 0
@@ -76,7 +81,7 @@ def fit(
         model.train()
         balancer.start_epoch(history[-1].train if history else None)
         epoch_batches = shuffled_batches(train, requests=config.optim.batch_requests, rng=rng)
-        trained = _one_epoch(model, epoch_batches, balancer, optimiser, average, on_batch)
+        trained = _one_epoch(model, epoch_batches, balancer, optimiser, average, on_batch, probe)
         with average.in_place():
             validated = _evaluate(model, validation)
             score = _score(validated, history[0].validation if history else validated, config.task_weights)
@@ -84,7 +89,14 @@ def fit(
             if score < best:
                 best, best_state = score, deepcopy(model.state_dict())
         history.append(
-            EpochResult(epoch=epoch, train=trained, validation=validated, score=score, is_best=since_best == 0)
+            EpochResult(
+                epoch=epoch,
+                train=trained,
+                validation=validated,
+                score=score,
+                is_best=since_best == 0,
+                balance=probe.statistics() | balancer.statistics(),
+            )
         )
         if since_best >= config.optim.patience:
             break
@@ -106,6 +118,7 @@ def _one_epoch(
     optimiser: Optimisers,
     average: WeightAverage,
     on_batch: Callable[[int], None],
+    probe: GradientProbe,
 ) -> dict[str, float]:
     mean = _RunningMean(model.tasks)
     for batch in epoch_batches:
@@ -115,6 +128,7 @@ def _one_epoch(
                 f"the losses became {losses.values_T.tolist()}",
                 fix="lower the learning rate or look for broken features",
             )
+        probe.look(losses.values_T)
         optimiser.zero_grad()
         balancer.backward(losses.values_T, losses.penalty)
         optimiser.step(max_norm=_MAX_NORM)
@@ -129,8 +143,9 @@ def train_epoch(model: MultiTaskModel, epoch_batches: Iterable[Batch], config: T
     """Go through some batches once with fresh optimisers; gives the mean losses."""
     model.train()
     balancer = _balancer(model, config)
-    optimiser = Optimisers(model, balancer.parameters(), config.optim, apart=model.parameter_groups())
-    return _one_epoch(model, epoch_batches, balancer, optimiser, WeightAverage(model, 0.0), lambda _rows: None)
+    optimiser = Optimisers(model, balancer.parameters(), config.optim)
+    average, probe = WeightAverage(model, 0.0), GradientProbe(balancer.parts, every=None)
+    return _one_epoch(model, epoch_batches, balancer, optimiser, average, lambda _rows: None, probe)
 
 
 @torch.no_grad()
@@ -213,5 +228,13 @@ def _balancer(model: MultiTaskModel, config: TrainConfig) -> Balancer:
         weights=config.task_weights,
         shared=shared,
         own=[parameter for parameter in model.parameters() if id(parameter) not in chosen],
+        seed=config.seed,
     )
     return make_balancer(config.balancer, config.balancer_options, parts)
+
+
+def _probe(parts: BalancerParts, train: EncodedSplit, config: TrainConfig) -> GradientProbe:
+    """Spread the wanted looks over an epoch's batches."""
+    batch_count = -(-train.num_requests // config.optim.batch_requests)
+    looks = config.probe_gradients
+    return GradientProbe(parts, every=max(1, batch_count // looks) if looks else None)

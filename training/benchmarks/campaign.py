@@ -142,11 +142,11 @@ def run(job: Job, data: Prepared) -> dict[str, Any]:
     """Train once and report on validation and test."""
     begin = time.perf_counter()
     torch.manual_seed(job.config.seed)
-    tasks = fitted_tasks(data.dataset, job.config, data.schema, data.splits["train"])
-    model = build_model(job.config.arch, data.schema, tasks, job.config.model)
+    declared = fitted_tasks(data.dataset, job.config, data.schema, data.splits["train"])
+    model = build_model(job.config.arch, data.schema, declared, job.config.model)
     history = fit(model, data.splits["train"], data.splits["validation"], job.config)
     seconds = time.perf_counter() - begin
-    tasks = debiased_tasks(tasks, model, job.config, data.splits["validation"])
+    tasks = debiased_tasks(tuple(model.task_specs.values()), model, job.config, data.splits["validation"])
     reports = {
         split: {task.name: _numbers(task, held_out(model, tasks, data.splits[split])) for task in tasks}
         for split in ("validation", "test")

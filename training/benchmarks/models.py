@@ -17,9 +17,9 @@ import training.models
 from training.benchmarks.campaign import TUNING_SEED, Job, Results, prepared, run_jobs, validation_value
 from training.benchmarks.lightgbm_runs import ARCH, lightgbm_run
 from training.config import OptimConfig, TrainConfig
+from training.fitting import declared_tasks
 from training.models.base import ModelConfig
 from training.models.registry import architectures
-from training.pipeline import declared_tasks
 
 __all__ = ["RECIPES", "Recipe", "main"]
 

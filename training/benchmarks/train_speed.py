@@ -30,9 +30,9 @@ from training.data import simulator
 from training.data.batches import Batch, shuffled_batches
 from training.data.columns import EncodedSplit, encode_split
 from training.data.schema import fit_schema
+from training.fitting import declared_tasks
 from training.models.base import ModelConfig
 from training.models.registry import build_model
-from training.pipeline import declared_tasks
 from training.trainer import fit, train_epoch
 
 __all__ = ["SIZES", "Size", "main"]

@@ -1,7 +1,7 @@
 """ESMM: conversions learnt over all impressions, through the product with the click.
 
 X. Ma et al., "Entire Space Multi-Task Model: An Effective Approach for Estimating Post-Click Conversion Rate",
-SIGIR 2018. https://doi.org/10.1145/3209978.3210104
+SIGIR 2018. https://arxiv.org/abs/1804.07931
 
 Equations::
 
@@ -35,7 +35,7 @@ from training.models.registry import register
 __all__ = ["Esmm"]
 
 
-@register("esmm", title="ESMM (Ma et al., SIGIR 2018)", link="https://doi.org/10.1145/3209978.3210104")
+@register("esmm", title="ESMM (Ma et al., SIGIR 2018)", link="https://arxiv.org/abs/1804.07931")
 class Esmm(MultiTaskModel):
     """Entire-space multi-task model."""
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from contract.features import FeatureSchema
 from training.inputs import TensorInputs
+from training.models.dropout import Dropout
 from training.models.embedding import ATTENTION_HIDDEN, FeatureEmbedding
 
 __all__ = [
@@ -50,12 +51,14 @@ class FactoredLinear(nn.Module):
 
     def forward(self, u_RU: Tensor, c_NC: Tensor, request_index: Tensor) -> Tensor:
         """Give ``[N, H]``."""
-        shared_NH = None if self.request is None else self.request(u_RU).index_select(0, request_index)
-        own_NH = None if self.candidate is None else self.candidate(c_NC)
-        if shared_NH is None:
-            assert own_NH is not None  # noqa: S101 - a schema has at least one field
-            return torch.as_tensor(own_NH)
-        return torch.as_tensor(shared_NH if own_NH is None else shared_NH + own_NH)
+        if self.request is None:
+            assert self.candidate is not None  # noqa: S101 - a schema has at least one field
+            return torch.as_tensor(self.candidate(c_NC))
+        shared_NH: Tensor = self.request(u_RU).index_select(0, request_index)
+        if self.candidate is None:
+            return shared_NH
+        # The product starts from the request's share: no pass over [N, H] more for the sum.
+        return torch.addmm(shared_NH, c_NC, self.candidate.weight.t())
 
 
 class Features(nn.Module):
@@ -90,7 +93,7 @@ class Mlp(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for width in hidden:
-            layers += [nn.Linear(in_dim, width), nn.ReLU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(in_dim, width), nn.ReLU(), Dropout(dropout)]
             in_dim = width
         self.layers = nn.Sequential(*layers)
         self.out_dim = in_dim
@@ -135,14 +138,14 @@ class Experts(nn.Module):
         self.count, self.first_dim, self.out_dim = count, hidden[0], hidden[-1]
         self.first = features.first_layer(count * hidden[0])
         self.deeper = nn.ModuleList(StackedLinear(count, a, b) for a, b in pairwise(hidden))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, u_RU: Tensor, c_NC: Tensor, request_index: Tensor) -> Tensor:
         """Give every expert's output, ``[N, E, H]``."""
-        h_NX = self.dropout(torch.relu(self.first(u_RU, c_NC, request_index)))
+        h_NX = self.dropout(torch.relu_(self.first(u_RU, c_NC, request_index)))
         h_ENH: Tensor = h_NX.reshape(-1, self.count, self.first_dim).transpose(0, 1)
         for layer in self.deeper:
-            h_ENH = self.dropout(torch.relu(layer(h_ENH)))
+            h_ENH = self.dropout(torch.relu_(layer(h_ENH)))
         return h_ENH.transpose(0, 1)
 
 

@@ -11,12 +11,12 @@ from training.data.batches import batches
 from training.data.columns import encode_split
 from training.data.schema import fit_schema
 from training.data.simulator import prepare
+from training.fitting import declared_tasks
 from training.inputs import as_tensors, unfactored
 from training.losses import mean_loss
 from training.models.base import ModelConfig
 from training.models.registry import build_model
 from training.optim import Optimisers, RowAdam
-from training.pipeline import declared_tasks
 
 
 def _table(rows=6, dim=3, *, sparse=True):

@@ -24,7 +24,13 @@ WIDE = {"hidden": (24, 16), "tower_hidden": (16,)}
 
 
 def _ready(arch, **sizes):
-    return shaken(tiny(arch, **WIDE, **sizes)).eval()
+    """Give a network in double precision: two ways to one score then agree to the last digits, or differ in earnest."""
+    return shaken(tiny(arch, **WIDE, **sizes)).eval().double()
+
+
+def _inputs(**sizes):
+    inputs = some_inputs(**sizes)
+    return replace(inputs, request_dense=inputs.request_dense.double(), candidate_dense=inputs.candidate_dense.double())
 
 
 @torch.no_grad()
@@ -43,17 +49,17 @@ def _assert_same(got, wanted, tolerance=0.0):
 @EVERY
 def test_sharing_a_request_among_its_candidates_changes_no_score(arch, schema):
     model = _ready(arch, schema=schema)
-    inputs = some_inputs(schema=schema, requests=3, candidates=17)
+    inputs = _inputs(schema=schema, requests=3, candidates=17)
 
     scores = _outputs(model, inputs)
     assert any(raw[:, 0].std() > 0.01 for raw in scores.values()), "a network that answers alike would pass anything"
-    _assert_same(_outputs(model, unfactored(inputs)), scores, tolerance=1e-6)
+    _assert_same(_outputs(model, unfactored(inputs)), scores, tolerance=1e-10)
 
 
 @EVERY
 def test_a_candidate_scores_the_same_alone_and_among_others(arch):
     """Statistics of a serving batch, as peers' batch normalisation inside gates takes them, would break this."""
-    model, inputs = _ready(arch), some_inputs()
+    model, inputs = _ready(arch), _inputs()
     together = _outputs(model, inputs)
 
     for row in range(len(inputs.request_index)):
@@ -65,12 +71,12 @@ def test_a_candidate_scores_the_same_alone_and_among_others(arch):
         )
         wanted = {task: raw[row : row + 1] for task, raw in together.items()}
 
-        _assert_same(_outputs(model, alone), wanted, tolerance=1e-6)
+        _assert_same(_outputs(model, alone), wanted, tolerance=1e-10)
 
 
 @EVERY
 def test_the_order_of_candidates_changes_no_score(arch):
-    model, inputs = _ready(arch), some_inputs()
+    model, inputs = _ready(arch), _inputs()
     order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
     moved = replace(
         inputs,
@@ -80,7 +86,7 @@ def test_the_order_of_candidates_changes_no_score(arch):
     )
 
     wanted = {task: raw[order] for task, raw in _outputs(model, inputs).items()}
-    _assert_same(_outputs(model, moved), wanted, tolerance=1e-6)
+    _assert_same(_outputs(model, moved), wanted, tolerance=1e-10)
 
 
 @EVERY
@@ -114,7 +120,7 @@ def test_losses_of_rows_without_a_label_are_finite_and_send_nothing_back(arch):
 
 @EVERY
 def test_saved_weights_bring_back_the_same_scores(arch):
-    model, other, inputs = _ready(arch), tiny(arch, **WIDE, seed=9).eval(), some_inputs()
+    model, other, inputs = _ready(arch), tiny(arch, **WIDE, seed=9).eval().double(), _inputs()
     assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
     other.load_state_dict(model.state_dict())

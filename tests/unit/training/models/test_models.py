@@ -69,7 +69,7 @@ def test_mmoe_mixes_experts_by_the_softmax_of_a_linear_gate():
     torch.manual_seed(0)
     model = build_model("mmoe", _candidates_only(), [BinaryTask(name="a"), BinaryTask(name="b")], ModelConfig(
         embedding_dim=2, hidden=(3,), tower_hidden=(), num_experts=2, dropout=0.0))  # fmt: skip
-    for parameter in model.gates.parameters():
+    for parameter in model.gate.parameters():
         torch.nn.init.normal_(parameter)
     model.eval()
     inputs = as_tensors(random_inputs(_candidates_only(), 1, 4, np.random.default_rng(0)))
@@ -79,7 +79,7 @@ def test_mmoe_mixes_experts_by_the_softmax_of_a_linear_gate():
 
     first = model.experts.first.candidate
     hidden = torch.relu(c @ first.weight.T + first.bias).reshape(4, 2, 3)
-    gate = torch.softmax((c @ model.gates.candidate.weight.T + model.gates.candidate.bias)[:, 2:], dim=1)
+    gate = torch.softmax((c @ model.gate.candidate.weight.T + model.gate.candidate.bias)[:, 2:], dim=1)
     mixed = (hidden * gate[:, :, None]).sum(dim=1)
     torch.testing.assert_close(got, model.towers["b"][1](mixed))
 
