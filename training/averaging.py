@@ -25,7 +25,10 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._weights: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        # Running means of a normalisation belong to the weights that they were seen with, so they are averaged too.
+        kept = model.state_dict().keys()
+        running = [buffer for name, buffer in model.named_buffers() if name in kept and buffer.is_floating_point()]
+        self._weights: list[Tensor] = [*(p for p in model.parameters() if p.requires_grad), *running]
         self._average: list[Tensor] = [weight.detach().clone() for weight in self._weights] if decay else []
         self._decay = decay
         self._steps = 0

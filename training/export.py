@@ -11,6 +11,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
+from onnxscript.optimizer import optimize
 from torch import Tensor, nn
 
 from contract.arrays import GraphInputs, SideArrays
@@ -29,6 +30,7 @@ CANDIDATE_SIZES = (1, 2, 17, 256)
 REQUEST_SIZES = (1, 3)
 # The exporter takes sizes 0 and 1 for constants, so the example has more.
 _EXAMPLE_REQUESTS, _EXAMPLE_CANDIDATES = 3, 7
+_FOLDED_VALUES = 2**27
 
 
 class ServingModule(nn.Module):
@@ -120,6 +122,9 @@ def export_graph(module: ServingModule, schema: FeatureSchema, path: Path) -> No
             verbose=False,
         )
     assert program is not None  # noqa: S101 - the dynamo exporter always gives a program
+    with _quiet_exporter():
+        # Weights made of weights (a factorised tensor, a gated matrix) become one; the exporter folds small ones only.
+        optimize(program.model, input_size_limit=_FOLDED_VALUES, output_size_limit=_FOLDED_VALUES)
     program.save(path, external_data=False)
     onnx.checker.check_model(str(path))
     check_parity(module, schema, path)

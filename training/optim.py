@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import OptimConfig
+from training.models.base import MultiTaskModel, ParameterGroup
 
 __all__ = ["Optimisers", "RowAdam", "tables_of"]
 
@@ -87,20 +88,35 @@ def _summed(gradient: Tensor | None, state: dict[str, Any]) -> tuple[Tensor, Ten
     return rows_V, summed_VD.scatter_add_(0, targets_LD, values_LD)
 
 
+def _settings(group: ParameterGroup, config: OptimConfig) -> dict[str, Any]:
+    return {
+        "params": list(group.parameters),
+        "lr": config.learning_rate * group.learning_rate_factor,
+        "weight_decay": config.weight_decay if group.has_decay else 0.0,
+    }
+
+
 class Optimisers:
     """Steps all weights of a model, and what its balancer learns.
 
     Args:
-        model: Its embedding tables get no weight decay: it would shrink the vectors of rare ids to nothing.
+        model: Its embedding tables get no weight decay: it would shrink the vectors of rare ids to nothing. Weights
+            of its :meth:`~training.models.base.MultiTaskModel.parameter_groups` have rates of their own.
         learned: Parameters outside the model, without decay.
         config: Rates.
     """
 
-    def __init__(self, model: nn.Module, learned: list[nn.Parameter], config: OptimConfig) -> None:
+    def __init__(self, model: MultiTaskModel, learned: list[nn.Parameter], config: OptimConfig) -> None:
         tables = tables_of(model)
         table_ids = {id(table) for table in tables}
         self._dense = [p for p in model.parameters() if id(p) not in table_ids]
-        groups: list[dict[str, Any]] = [{"params": self._dense}, {"params": learned, "weight_decay": 0.0}]
+        own = model.parameter_groups()
+        apart = {id(p) for group in own for p in group.parameters}
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self._dense if id(p) not in apart]},
+            {"params": learned, "weight_decay": 0.0},
+            *(_settings(group, config) for group in own),
+        ]
         # AdamW (Loshchilov & Hutter, ICLR 2019).
         dense = torch.optim.AdamW(
             [group for group in groups if group["params"]],

@@ -11,9 +11,11 @@ Equations, with W the last shared layer::
     f  <- T f / sum f
 
 It costs a backward pass a task through the towers alone. W is found at the first batch: the last weight matrix of
-which some entry is moved by every task. That leaves out a gate that has rows of its own for each task, though all
-gates stand in one tensor. torch-rechub takes the first parameter instead, an embedding table (``share_layers[-0]``),
-gives every task the same target (the mean of the ratios in place of r_k), and stops with an UnboundLocalError.
+which some entry is moved by every task, or by as many as there are. That leaves out gates that have rows of their own
+for each task, though they stand in one tensor.
+
+torch-rechub takes the first parameter instead, an embedding table (``share_layers[-0]``), gives every task the same
+target (the mean of the ratios in place of r_k), and stops with an UnboundLocalError.
 """
 
 from collections.abc import Sequence
@@ -97,22 +99,22 @@ class GradNorm(Balancer):
 
 
 def last_shared_layer(losses_T: Tensor, shared: Sequence[nn.Parameter]) -> nn.Parameter | None:
-    """Give the last weight matrix of which some entry is moved by every loss that is there; None where none is."""
+    """Give the last of the weight matrices of which an entry is moved by the most losses; None where none is by two."""
     losses = [loss for loss in losses_T if loss.item() != 0]
     if len(losses) < 2 or not shared:
         return None
     given = [gradients_of(loss, shared) for loss in losses]
-    for position in reversed(range(len(shared))):
-        moved = [gradient for gradients in given if (gradient := gradients[position]) is not None]
-        if _is_matrix(shared[position]) and len(moved) == len(losses) and _overlap(moved):
-            return shared[position]
-    return None
+    movers = [_movers(each) if _is_matrix(p) else 0 for p, *each in zip(shared, *given, strict=True)]
+    most = max(movers)
+    return shared[len(movers) - 1 - movers[::-1].index(most)] if most > 1 else None
+
+
+def _movers(gradients: Sequence[Tensor | None]) -> int:
+    """Count the gradients that move the entry which most of them move."""
+    moved = [gradient != 0 for gradient in gradients if gradient is not None]
+    return int(torch.stack(moved).sum(dim=0).max()) if moved else 0
 
 
 def _is_matrix(parameter: nn.Parameter) -> bool:
     """Tell weights from biases; stacked layers have biases of shape ``[E, 1, O]``."""
     return parameter.ndim > 1 and min(parameter.shape[-2:]) > 1
-
-
-def _overlap(gradients: Sequence[Tensor]) -> bool:
-    return bool(torch.stack([gradient != 0 for gradient in gradients]).all(dim=0).any())

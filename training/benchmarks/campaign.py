@@ -7,7 +7,7 @@ validation, then the seeds of the table with the better one. Test is looked at o
 import json
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +28,26 @@ from training.fitting import debiased_tasks, fitted_tasks
 from training.models.registry import build_model
 from training.pipeline import without_nan
 from training.provenance import current_commit
-from training.report import task_report
+from training.report import Impressions, task_report
 from training.trainer import fit
 
-__all__ = ["Job", "Prepared", "Results", "prepared", "run_jobs", "validation_value"]
+__all__ = ["Job", "Prepared", "Results", "prepared", "report_of", "run_jobs", "validation_value"]
 
 TUNING_SEED = 1_000
+_KEPT = (
+    "auc",
+    "gauc_by_user_row_weighted",
+    "auc_within_lists",
+    "ndcg",
+    "ndcg_at_10",
+    "log_loss",
+    "expected_calibration_error",
+    "mae_log",
+    "mae_seconds",
+    "spearman",
+    "xauc",
+    "bias_tre",
+)
 SPLITS = ("train", "validation", "test")
 
 
@@ -147,10 +161,7 @@ def run(job: Job, data: Prepared) -> dict[str, Any]:
     history = fit(model, data.splits["train"], data.splits["validation"], job.config)
     seconds = time.perf_counter() - begin
     tasks = debiased_tasks(tuple(model.task_specs.values()), model, job.config, data.splits["validation"])
-    reports = {
-        split: {task.name: _numbers(task, held_out(model, tasks, data.splits[split])) for task in tasks}
-        for split in ("validation", "test")
-    }
+    reports = {split: report_of(held_out(model, tasks, data.splits[split]), tasks) for split in ("validation", "test")}
     record = {
         "data": job.data,
         "stage": job.stage,
@@ -162,18 +173,23 @@ def run(job: Job, data: Prepared) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "commit": current_commit(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        **reports,
+        "validation": validation_value(reports["validation"]),
+        "test": reports["test"],
     }
     plain: dict[str, Any] = without_nan(record)
     return plain
 
 
-def _numbers(task: Task, rows: Any) -> dict[str, float]:
-    report = task_report(rows, task)
-    return {name: round(float(value), 6) for name, value in report.items() if isinstance(value, float)}
+def report_of(rows: Impressions, tasks: Sequence[Task]) -> dict[str, dict[str, float]]:
+    """Give the kept numbers of every task."""
+    full = {task.name: task_report(rows, task) for task in tasks}
+    return {
+        name: {metric: round(float(report[metric]), 5) for metric in _KEPT if metric in report}
+        for name, report in full.items()
+    }
 
 
-def validation_value(record: dict[str, Any]) -> float:
+def validation_value(reports: Mapping[str, Mapping[str, float]]) -> float:
     """Give what a tuning run is judged by: the mean over tasks of AUC, or of Spearman's correlation of a duration."""
-    values = [report.get("auc", report.get("spearman")) for report in record["validation"].values()]
-    return float(np.mean([value for value in values if value is not None]))
+    values = np.array([report.get("auc", report.get("spearman", np.nan)) for report in reports.values()])
+    return round(float(np.nanmean(values)), 6)

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.tasks import DurationTask, Task
-from training.benchmarks.campaign import SPLITS, Prepared
+from training.benchmarks.campaign import SPLITS, Prepared, report_of, validation_value
 from training.data.columns import EncodedSplit
 from training.pipeline import without_nan
 from training.provenance import current_commit
-from training.report import Impressions, task_report
+from training.report import Impressions
 
 __all__ = ["ARCH", "lightgbm_run"]
 
@@ -49,10 +49,7 @@ def lightgbm_run(data: str, stage: str, seed: int, loaded: Prepared, tasks: tupl
             heads[split] |= _heads(task, predicted)
     seconds = time.perf_counter() - begin
     reports = {
-        split: {
-            task.name: _numbers(task_report(_impressions(loaded.splits[split], heads[split]), task)) for task in tasks
-        }
-        for split in ("validation", "test")
+        split: report_of(_impressions(loaded.splits[split], heads[split]), tasks) for split in ("validation", "test")
     }
     record = {
         "data": data,
@@ -65,7 +62,8 @@ def lightgbm_run(data: str, stage: str, seed: int, loaded: Prepared, tasks: tupl
         "parameters": None,
         "commit": current_commit(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        **reports,
+        "validation": validation_value(reports["validation"]),
+        "test": reports["test"],
     }
     plain: dict[str, Any] = without_nan(record)
     return plain
@@ -116,7 +114,3 @@ def _impressions(split: EncodedSplit, heads: dict[str, Array]) -> Impressions:
         heads=heads,
         numbers={},
     )
-
-
-def _numbers(report: dict[str, Any]) -> dict[str, float]:
-    return {name: round(float(value), 6) for name, value in report.items() if isinstance(value, float)}

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 import training.models
-from training.benchmarks.campaign import TUNING_SEED, Job, Results, prepared, run_jobs, validation_value
+from training.benchmarks.campaign import TUNING_SEED, Job, Results, prepared, run_jobs
 from training.benchmarks.lightgbm_runs import ARCH, lightgbm_run
 from training.config import OptimConfig, TrainConfig
 from training.fitting import declared_tasks
@@ -62,9 +62,13 @@ _CENSUS = Recipe(
 )
 _KUAIRAND = Recipe(
     base=TrainConfig(
-        data="kuairand", arch="mmoe", epochs=20, model=_SMALL, optim=OptimConfig(batch_requests=32, averaging=0.99)
+        data="kuairand",
+        arch="mmoe",
+        epochs=20,
+        model=_SMALL.model_copy(update={"dropout": 0.3}),
+        optim=OptimConfig(batch_requests=32, averaging=0.99, patience=3),
     ),
-    grid=(1e-3, 3e-3),
+    grid=(2e-4, 1e-3),
     seeds=10,
 )
 _EBNERD = Recipe(
@@ -118,7 +122,7 @@ def _tuned(name: str, recipe: Recipe, results: Results, arch: str) -> float | No
     runs = results.of(name, "tune", arch)
     if len(runs) < len(recipe.grid):
         return None
-    return float(runs[int(np.argmax([validation_value(record) for record in runs]))]["learning_rate"])
+    return float(runs[int(np.argmax([record["validation"] for record in runs]))]["learning_rate"])
 
 
 def _lightgbm(name: str, recipe: Recipe, results: Results, cache: Path) -> None:

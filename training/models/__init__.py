@@ -1,31 +1,43 @@
 """Multi-task rankers, one paper a file. Importing this package fills the registry."""
 
 from training.models import (
+    adatt,
     aitm,
     cgc,
+    cross_stitch,
     escm2,
     esmm,
     home,
+    l2_soft,
     mmoe,
     omoe,
     ple,
     sample_weighting,
     shared_bottom,
     single_task,
+    sluice,
+    snr,
     stem,
+    tensor_factorisation,
 )
 
 __all__ = [
+    "adatt",
     "aitm",
     "cgc",
+    "cross_stitch",
     "escm2",
     "esmm",
     "home",
+    "l2_soft",
     "mmoe",
     "omoe",
     "ple",
     "sample_weighting",
     "shared_bottom",
     "single_task",
+    "sluice",
+    "snr",
     "stem",
+    "tensor_factorisation",
 ]

@@ -47,7 +47,7 @@ class FeatureEmbedding(nn.Module):
         super().__init__()
         sizes = {table: schema.table_size(table) for table in schema.tables()}
         self.starts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
-        self.sizes = sizes
+        self.sizes, self.dim = sizes, dim
         self.frozen: set[str] = set()
         self.weight = nn.Embedding(max(1, sum(sizes.values())), dim, sparse=True)
         nn.init.normal_(self.weight.weight, std=1.0 / math.sqrt(dim) / 4)
@@ -57,6 +57,16 @@ class FeatureEmbedding(nn.Module):
         self.attention = nn.ModuleList(LocalActivation(dim, attention_hidden) for _ in self.attended)
         self.request_dim = self.request.width
         self.candidate_dim = self.candidate.width + dim * len(self.attended)
+
+    def spans(self, side: Side) -> dict[str, slice]:
+        """Give the columns of each field in the vector of a side, by name, in their order.
+
+        A sequence with attention stands on the candidate side, whichever side it is packed on.
+        """
+        if side == "request":
+            return _spans(self.request.field_widths())
+        attended = {field.name: self.dim for field in self.attended}
+        return _spans(self.candidate.field_widths() | attended)
 
     def forward(self, inputs: TensorInputs) -> tuple[Tensor, Tensor]:
         """Give request vectors ``[R, U]`` and candidate vectors ``[N, C]``."""
@@ -116,9 +126,13 @@ class _SideEmbedding(nn.Module):
         last_rows = torch.tensor([sizes[table] - 1 for table in tables], dtype=torch.int64)
         self.register_buffer("starts", first_rows, persistent=False)
         self.register_buffer("last", last_rows, persistent=False)
-        self.dense = _DenseColumns(schema, side)
+        self.dense, self.dim = _DenseColumns(schema, side), dim
+        self.width = sum(self.field_widths().values())
+
+    def field_widths(self) -> dict[str, int]:
+        """Give the columns of each field in the side's vector, in their order."""
         pooled = [field for field in self.fields if not (isinstance(field, SequenceField) and field.target)]
-        self.width = dim * len(pooled) + self.dense.width
+        return {field.name: self.dim for field in pooled} | self.dense.field_widths()
 
     def look_up(self, weight: nn.Embedding, ids_XF: Tensor, frozen: set[str]) -> dict[str, _Columns]:
         """Give the columns of each id field; those of frozen tables send no gradient back."""
@@ -150,13 +164,17 @@ class _DenseColumns(nn.Module):
 
     def __init__(self, schema: FeatureSchema, side: Side) -> None:
         super().__init__()
-        self.numbers, self.vectors = len(schema.numbers_on(side)), schema.vectors_on(side)
+        self.names = [number.name for number in schema.numbers_on(side)]
+        self.numbers, self.vectors = len(self.names), schema.vectors_on(side)
         # Without a constant, a missing vector stays zeros.
         self.readers = nn.ModuleList(
             nn.Linear(vector.dim, vector.project, bias=False) if vector.project else nn.Identity()
             for vector in self.vectors
         )
-        self.width = self.numbers + sum(vector.project or vector.dim for vector in self.vectors)
+
+    def field_widths(self) -> dict[str, int]:
+        """Give the columns of each field, in their order."""
+        return dict.fromkeys(self.names, 1) | {vector.name: vector.project or vector.dim for vector in self.vectors}
 
     def forward(self, dense_XM: Tensor) -> list[Tensor]:
         """Give the parts, ``[X, …]`` each."""
@@ -173,3 +191,8 @@ class _DenseColumns(nn.Module):
 def _pooled(columns: _Columns, *, mean: bool) -> Tensor:
     total_XD = (columns.vectors_XLD * columns.given_XL.unsqueeze(-1)).sum(dim=1)
     return total_XD / torch.clamp(columns.given_XL.sum(dim=1, keepdim=True), min=1.0) if mean else total_XD
+
+
+def _spans(widths: Mapping[str, int]) -> dict[str, slice]:
+    ends = accumulate(widths.values())
+    return {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}

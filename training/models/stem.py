@@ -37,68 +37,24 @@ from contract.features import FeatureSchema
 from contract.tasks import Task
 from training.inputs import TensorInputs
 from training.models.base import ModelConfig, MultiTaskModel
-from training.models.expert_groups import GroupedExperts, GroupedGates, StackedFactored
-from training.models.extraction import ExtractionOptions, LevelSizes
-from training.models.gating import GateSoftmax, shared_names, task_names
+from training.models.expert_groups import StackedFactored
+from training.models.extraction import LevelSizes
+from training.models.gating import shared_names, task_names
 from training.models.layers import Features, StackedLinear
 from training.models.registry import register
+from training.models.stem_level import StemGates, StemLevel
 
 __all__ = ["Stem", "StemOptions"]
 
 
-class StemOptions(ExtractionOptions):
+class StemOptions(StemGates):
     """Options of STEM-Net.
 
     Args:
         levels: Levels of experts.
-        gate_hidden: Widths of the gates' hidden layers; none makes the gates linear, and cheaper.
     """
 
     levels: int = Field(default=1, ge=1)
-    gate_hidden: tuple[int, ...] = (128, 64)
-
-
-class _Level(nn.Module):
-    """A level over T + 1 inputs: those of the tasks, then the shared one.
-
-    Args:
-        read: Makes the layer that reads so many of the inputs, from their number and its output width.
-    """
-
-    mine_TX: Tensor
-
-    def __init__(
-        self, read: Callable[..., nn.Module], sizes: LevelSizes, options: StemOptions, *, is_last: bool
-    ) -> None:
-        super().__init__()
-        tasks, hidden, dropout = sizes.tasks, sizes.hidden, sizes.dropout
-        of_own, of_shared = read(tasks, out=sizes.own * hidden[0]), read(1, out=sizes.shared * hidden[0])
-        self.own = GroupedExperts(of_own, tasks, sizes.own, hidden, dropout)
-        self.shared = GroupedExperts(of_shared, 1, sizes.shared, hidden, dropout)
-        self.task_gates = GroupedGates(read, tasks, options.gate_hidden, sizes.all)
-        self.shared_gate = None if is_last else GroupedGates(read, 1, options.gate_hidden, sizes.all)
-        self.softmax = GateSoftmax(options)
-        self.register_buffer("mine_TX", torch.eye(tasks).repeat_interleave(sizes.own, 1), persistent=False)
-
-    def forward(self, *inputs: Tensor, **rest: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the mixtures ``[N, T, H]``, the shared one behind them but in the last level, and the tasks' weights.
-
-        Args:
-            inputs: Each ``[T + 1, …]``.
-            rest: What the layers that read them take besides.
-        """
-        shared = [x[-1:] for x in inputs]
-        own_NXH, shared_NSH = self.own(*(x[:-1] for x in inputs), **rest), self.shared(*shared, **rest)
-        weights_NTE: Tensor = self.softmax(self.task_gates(*(x[:-1] + x[-1:] for x in inputs), **rest))
-        split = own_NXH.shape[1]
-        mine_NTX, others_NTX = (weights_NTE[..., :split] * part for part in (self.mine_TX, 1 - self.mine_TX))
-        taught_NTH = torch.matmul(mine_NTX, own_NXH) + torch.matmul(weights_NTE[..., split:], shared_NSH)
-        mixed_NGH = taught_NTH + torch.matmul(others_NTX, own_NXH.detach())
-        if self.shared_gate is not None:
-            all_N1E = self.softmax(self.shared_gate(*shared, **rest))
-            shared_N1H = torch.matmul(all_N1E[..., :split], own_NXH) + torch.matmul(all_N1E[..., split:], shared_NSH)
-            mixed_NGH = torch.cat([mixed_NGH, shared_N1H], dim=1)
-        return mixed_NGH, weights_NTE
 
 
 @register("stem", title="STEM-Net (Su et al., AAAI 2024)", link="https://arxiv.org/abs/2308.13537")
@@ -118,7 +74,7 @@ class Stem(MultiTaskModel):
         reads: list[Callable[..., nn.Module]] = [partial(StackedFactored, request_dim=width_u, candidate_dim=width_c)]
         reads += [partial(StackedLinear, in_dim=config.hidden[-1])] * (options.levels - 1)
         self.levels = nn.ModuleList(
-            _Level(read, self.sizes, options, is_last=level == options.levels)
+            StemLevel(read, self.sizes, options, is_last=level == options.levels)
             for level, read in enumerate(reads, start=1)
         )
         self.towers = self.make_towers(config.hidden[-1])
@@ -149,6 +105,7 @@ class Stem(MultiTaskModel):
         return mixed, weights
 
     def task_modules(self) -> list[nn.Module]:
-        """Towers, tables of their own, and the last level's own experts and gates: one task's loss reaches each."""
-        last = cast(_Level, self.levels[-1])
-        return [self.towers, self.task_features, last.own, last.task_gates]
+        """Towers, the last level's own experts and gates; tables too, where no shared mixture reaches them."""
+        last = cast(StemLevel, self.levels[-1])
+        tables = [self.task_features] if len(self.levels) == 1 else []
+        return [self.towers, last.own, last.task_gates, *tables]

@@ -142,3 +142,17 @@ def test_without_averaging_the_model_holds_its_own_weights():
         average.update()
     with average.in_place():
         assert layer.weight.item() == own
+
+
+def test_running_means_of_a_normalisation_are_averaged_with_its_weights():
+    layer = nn.BatchNorm1d(1)
+    average = WeightAverage(layer, 0.99)
+
+    for step in range(4_000):
+        layer.running_mean.fill_(float(step))
+        average.update()
+    with average.in_place():
+        held = layer.running_mean.item()
+
+    assert 3_999 - 115 < held < 3_999 - 85
+    assert layer.running_mean.item() == 3_999

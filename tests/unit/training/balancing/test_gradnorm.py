@@ -54,6 +54,14 @@ def test_the_last_shared_layer_of_mmoe_is_the_experts_and_not_the_gates():
     assert last_shared_layer(losses, model.shared_parameters()) is model.experts.deeper[-1].weight_EIO
 
 
+def test_where_no_layer_serves_all_tasks_the_last_that_serves_most_is_taken():
+    """ESMM's conversion loss reads the click's network too, a third task has its own: nothing is shared by three."""
+    early, late, own = (nn.Parameter(torch.ones(2, 2)) for _ in range(3))
+    losses = torch.stack([early.sum() + late.sum(), early.sum() + late.sum(), own.sum()])
+
+    assert last_shared_layer(losses, [early, late, own]) is late
+
+
 def test_a_model_that_shares_nothing_has_no_last_shared_layer():
     model, losses = _model("single_task")
 

@@ -16,10 +16,11 @@ from training.data.columns import encode_split
 from training.data.schema import fit_schema
 from training.data.simulator import prepare
 from training.errors import InvalidOption
+from training.fitting import declared_tasks
 from training.models.base import ModelConfig
 from training.models.registry import build_model
 from training.pictures import draw_report
-from training.pipeline import declared_tasks, train_and_publish
+from training.pipeline import train_and_publish
 from training.trainer import _balancer, fit
 
 _ = training.models

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from contract.features import Categorical, FeatureSchema, Numeric, Sequence, Standard, Vector
+from contract.features import (
+    SIDES,
+    Categorical,
+    FeatureSchema,
+    Hashed,
+    Numeric,
+    Sequence,
+    Standard,
+    Vector,
+    dense_width,
+    id_width,
+)
 from contract.tasks import BinaryTask
 from tests.every_kind import every_kind_schema
 from training.export import random_inputs
@@ -186,6 +197,49 @@ def test_the_widths_are_those_of_the_vectors():
     assert c.shape == (5, embedding.candidate_dim)
     assert embedding.request_dim == D + 2  # `viewed`, `taste`
     assert embedding.candidate_dim == 3 * D + 2 + 1 + 3 * D  # three id fields, `picture`, `price`, three attentions
+
+
+def _moved_with(field, schema):
+    """Give the columns of both sides' vectors that change with one field's columns of the inputs."""
+    is_id = isinstance(field, Categorical | Hashed | Sequence)
+    packed, width, kind = (schema.ids_on, id_width, "ids") if is_id else (schema.dense_on, dense_width, "dense")
+    before_it = packed(field.side)[: packed(field.side).index(field)]
+    start = sum(width(each) for each in before_it)
+    torch.manual_seed(0)
+    embedding = FeatureEmbedding(schema, D)
+    inputs = as_tensors(random_inputs(schema, 2, 5, np.random.default_rng(0)))
+    inputs.request_ids[:], inputs.candidate_ids[:] = 2, 2
+    before = embedding(inputs)
+    getattr(inputs, f"{field.side}_{kind}")[:, start : start + width(field)] += 1
+    return [set((a != b).any(dim=0).nonzero()[:, 0].tolist()) for a, b in zip(before, embedding(inputs), strict=True)]
+
+
+@pytest.mark.parametrize("field", every_kind_schema().fields, ids=lambda field: field.name)
+def test_the_span_of_a_field_is_the_columns_that_change_with_it(field):
+    schema = every_kind_schema()
+    embedding = FeatureEmbedding(schema, D)
+    # What is held against a field moves with it too.
+    held = [each.name for each in schema.fields if isinstance(each, Sequence) and each.target == field.name]
+
+    moved = _moved_with(field, schema)
+
+    for side, columns in zip(SIDES, moved, strict=True):
+        spans = embedding.spans(side)
+        named = [spans[name] for name in (field.name, *held) if name in spans]
+        assert columns == {column for span in named for column in range(span.start, span.stop)}
+
+
+def test_the_spans_of_a_side_cover_its_vector_in_order_and_without_gaps():
+    embedding = FeatureEmbedding(every_kind_schema(), D)
+
+    for side, width in zip(SIDES, (embedding.request_dim, embedding.candidate_dim), strict=True):
+        columns = [column for span in embedding.spans(side).values() for column in range(span.start, span.stop)]
+        assert columns == list(range(width))
+
+
+def test_a_side_without_fields_has_no_spans():
+    assert FeatureEmbedding(_schema(ITEM), D).spans("request") == {}
+    assert FeatureEmbedding(_schema(ITEM), D).spans("candidate") == {"item": slice(0, D)}
 
 
 def test_a_vector_is_read_as_it_is_or_through_its_own_linear_layer():
