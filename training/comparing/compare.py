@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median_high
 
 from contract.tasks import Task
 from training.comparing.advice import advise
@@ -44,6 +45,8 @@ class Plan:
         base: The run of every contender, but for its architecture, widths, weights and seed.
         architectures: Those to compare; the single-task reference comes on top.
         seeds: One or more; three and more tell differences from noise.
+        dense_parameters: Size that every network is brought to; the middle one of the architectures as asked for
+            when None.
         workers: Runs at once.
         command: That asked for it, for the page.
     """
@@ -51,6 +54,7 @@ class Plan:
     base: TrainConfig
     architectures: tuple[str, ...]
     seeds: tuple[int, ...]
+    dense_parameters: int | None = None
     workers: int = 1
     command: str = ""
 
@@ -191,7 +195,7 @@ class _Sizes:
 
     Args:
         kinds: Task to its kind, of the data set's own tasks.
-        budget: Dense parameters of the largest architecture as it was asked for.
+        budget: Dense parameters that a network should have.
         configs: By architecture.
         counts: Dense parameters of one network, by architecture.
     """
@@ -206,7 +210,7 @@ class _Sizes:
 
     @classmethod
     def of(cls, plan: Plan, material: Material) -> "_Sizes":
-        """Widen every architecture to the largest.
+        """Bring every architecture to the budget by its widths.
 
         Raises:
             UnknownArchitecture: Naming those that exist.
@@ -214,7 +218,7 @@ class _Sizes:
         """
         names = (*plan.architectures, REFERENCE)
         counters = {name: _Counter(name, plan, material) for name in names}
-        budget = max(counters[name](plan.base.model) for name in plan.architectures)
+        budget = plan.dense_parameters or median_high(counters[name](plan.base.model) for name in plan.architectures)
         models = {name: widened(counters[name], plan.base.model, budget) for name in names}
         counts = {name: counters[name](models[name]) for name in names}
         for name, count in counts.items():
