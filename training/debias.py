@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from contract.durations import Debias, Isotonic, LogNormal, NoDebias, Smearing
 from training.config import DebiasKind
 
-__all__ = ["default_debias", "fit_debias", "isotonic_map", "smearing_factor"]
+__all__ = ["default_debias", "fit_debias", "isotonic_map", "lognormal_variance", "smearing_factor"]
 
 Array = NDArray[Any]
 _CORNERS = 64
@@ -42,7 +42,7 @@ def fit_debias(kind: DebiasKind, seconds: Array, naive: Array) -> Debias:
     if kind == "none" or not len(truth):
         return NoDebias()
     if kind == "lognormal":
-        return LogNormal(variance=float(np.mean((np.log1p(truth) - np.log1p(given)) ** 2)))
+        return LogNormal(variance=lognormal_variance(truth, given))
     if kind == "isotonic":
         return isotonic_map(truth, given)
     return Smearing(factor=smearing_factor(truth, given))
@@ -58,16 +58,29 @@ def smearing_factor(seconds: Array, naive: Array) -> float:
     return float(np.sum(1.0 + seconds) / np.sum(1.0 + naive))
 
 
+def lognormal_variance(seconds: Array, naive: Array) -> float:
+    """Give the variance v with which ``(1 + naive) exp(v / 2)`` is the mean of ``1 + seconds``, if residuals are normal.
+
+    Of an objective that predicts the mean logarithm, this is the variance of its residuals; of one that predicts
+    something else, twice their mean comes to it. At least 0: what is too long already is left as it is.
+    """
+    residuals = np.log1p(seconds) - np.log1p(naive)
+    return max(0.0, float(2.0 * residuals.mean() + residuals.var()))
+
+
 def isotonic_map(seconds: Array, naive: Array) -> Isotonic:
     """Fit the rising map from *naive* to *seconds* with the least squared error, thinned to a few dozen corners.
 
-    Pool adjacent violators over bins of equal rows; a bin's corner stands at the means of its rows, so that the
-    total of the fitted rows is nearly kept.
+    Pool adjacent violators over bins of about equal rows; equal predictions are never parted. A bin's corner stands
+    at the means of its rows, so that the total of the fitted rows is nearly kept.
     """
-    order = np.argsort(naive, kind="stable")
-    bins = [rows for rows in np.array_split(order, min(_CORNERS, len(order))) if len(rows)]
-    x = np.array([naive[rows].mean() for rows in bins])
-    rising = _pool([(float(seconds[rows].mean()), float(len(rows))) for rows in bins])
+    values, place, counts = np.unique(naive, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - counts / 2.0
+    _, bin_of_value = np.unique(np.floor(middle * _CORNERS / len(naive)), return_inverse=True)
+    bins = bin_of_value[place]
+    rows = np.bincount(bins)
+    x = np.bincount(bin_of_value, weights=values * counts) / rows
+    rising = _pool(list(zip((np.bincount(bins, weights=seconds) / rows).tolist(), rows.tolist(), strict=True)))
     kept = np.r_[True, np.diff(x) > 0]
     return Isotonic(points=tuple(x[kept].tolist()), seconds=tuple(rising[kept].tolist()))
 
