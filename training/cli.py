@@ -32,6 +32,7 @@ from training.data.sources import SOURCES, prepare_dataset
 from training.errors import DataError
 from training.models.base import ModelConfig
 from training.models.registry import architectures
+from training.objectives import DEBIASINGS, OBJECTIVES, debias_named, make_objective, parse_options, parse_weights
 from training.replay import replay as replay_dataset
 
 __all__ = ["data", "evaluate", "export", "models", "replay", "train"]
@@ -89,6 +90,14 @@ def train(
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of an id's vector.")] = 16,
     num_experts: Annotated[int, typer.Option(min=1, help="Experts, where the architecture has them.")] = 4,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden units.")] = 0.1,
+    objective: Annotated[str, typer.Option(help=f"Of durations: {', '.join(OBJECTIVES)}.")] = "log_mse",
+    objective_option: Annotated[list[str] | None, typer.Option(help="Of the objective: name=value.")] = None,
+    debias: Annotated[
+        str | None, typer.Option(help=f"{', '.join(DEBIASINGS)}; the objective's own by default.")
+    ] = None,
+    max_seconds: Annotated[float | None, typer.Option(min=1, help="Cap of durations in training.")] = None,
+    task_weight: Annotated[list[str] | None, typer.Option(help="Of a task's loss: task=1.0.")] = None,
+    allow_leak: Annotated[list[str] | None, typer.Option(help="A field that may give a label away.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="File to keep the trained model in, for export.")] = None,
 ) -> None:
     """Train a ranker and publish it as the next version of its model, ready to serve."""
@@ -100,6 +109,11 @@ def train(
         seed=seed,
         model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts, dropout=dropout),
         optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests),
+        objective=make_objective(objective, parse_options(objective_option or ())),
+        debias=debias_named(debias),
+        max_seconds=max_seconds,
+        task_weights=parse_weights(task_weight or ()),
+        allow_leaks=tuple(allow_leak or ()),
     )
     with _dataset(data, rows, seed) as dataset, _progress() as bar:
         bundle = pipeline.train_and_publish(

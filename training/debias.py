@@ -59,7 +59,7 @@ def smearing_factor(seconds: Array, naive: Array) -> float:
 
 
 def lognormal_variance(seconds: Array, naive: Array) -> float:
-    """Give the variance v with which ``(1 + naive) exp(v / 2)`` is the mean of ``1 + seconds``, if residuals are normal.
+    """Give the variance v with which ``(1 + naive) exp(v / 2)`` has the mean of ``1 + seconds``, for normal residuals.
 
     Of an objective that predicts the mean logarithm, this is the variance of its residuals; of one that predicts
     something else, twice their mean comes to it. At least 0: what is too long already is left as it is.

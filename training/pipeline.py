@@ -4,12 +4,13 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from contract.bundle import (
     GOLDEN_FILE,
@@ -31,8 +32,10 @@ from training.checkpoint import Checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.data.columns import EncodedSplit, encode_split
 from training.data.format import Dataset, LabelDeclaration
+from training.data.leaks import refuse_leaks
 from training.data.schema import fit_schema
 from training.debias import default_debias, fit_debias
+from training.errors import InvalidOption
 from training.export import ServingModule, export_graph, input_specs, output_specs
 from training.golden import golden_rows
 from training.heads.base import LabelSample
@@ -87,7 +90,10 @@ def train_and_publish(
             split: encode_split(dataset, split, schema, Path(scratch) / split)
             for split in ("train", "validation", "test")
         }
+        refuse_leaks(schema, splits["train"], dataset.info.labels, allowed=config.allow_leaks)
+        _cap_durations(dataset, config, splits["train"])
         tasks = _fitted_tasks(dataset, config, schema, splits["train"])
+        _check_weights(config, tasks)
         model = build_model(config.arch, schema, tasks, config.model)
         progress.stage("training", config.epochs * splits["train"].num_rows)
         history = fit(model, splits["train"], splits["validation"], config, on_batch=progress.advance)
@@ -143,6 +149,20 @@ def evaluate_bundle(bundle: Bundle, dataset: Dataset, *, split: str = "test") ->
             encoded,
             manifest.features,
         )
+
+
+def _cap_durations(dataset: Dataset, config: TrainConfig, train: EncodedSplit) -> None:
+    """Cut long durations of the training rows, in the scratch file itself."""
+    for label in dataset.info.labels:
+        if label.kind == "duration" and config.max_seconds is not None:
+            column = train.labels[label.name]
+            np.minimum(column, np.float32(config.max_seconds), out=column)
+
+
+def _check_weights(config: TrainConfig, tasks: tuple[Task, ...]) -> None:
+    known = [task.name for task in tasks]
+    if strange := sorted(config.task_weights.keys() - set(known)):
+        raise InvalidOption(f"there is no task {strange[0]!r} to weigh", fix=f"tasks are: {', '.join(known)}")
 
 
 def _fitted_tasks(
@@ -230,7 +250,8 @@ def _write_bundle(
     specs = input_specs(schema)
     export_graph(ServingModule(model, tasks, [spec.name for spec in specs]), schema, model_path)
     golden_rows(dataset, Encoder(schema), model_path, heads).save(draft.path / GOLDEN_FILE)
-    report = _report(model_path, heads, tasks, profile, dataset, "test", test, schema)
+    naive = {task.name: naive_seconds(model, task, test) for task in tasks if isinstance(task, DurationTask)}
+    report = _report(model_path, heads, tasks, profile, dataset, "test", test, schema, naive=naive)
     report["training"] = list(trained.history)
     report["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     report["notes"] = dataset.info.notes
@@ -266,6 +287,8 @@ def _report(
     name: str,
     split: EncodedSplit,
     schema: FeatureSchema,
+    *,
+    naive: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> dict[str, Any]:
     fusion = compile_fusion(profile, _variables(heads, schema))
     baselines: dict[str, Fusion] = {
@@ -274,7 +297,7 @@ def _report(
     }
     reads = fusion.reads.union(*(baseline.reads for baseline in baselines.values()))
     scored = score_split(model_path, heads, split)
-    rows = score_impressions(dataset, name, split, schema, scored, reads)
+    rows = replace(score_impressions(dataset, name, split, schema, scored, reads), naive_seconds=naive or {})
     return {"dataset": dataset.info.name, "split": name, **full_report(rows, tasks, fusion, baselines)}
 
 

@@ -42,9 +42,15 @@ class TransunHead(DurationHead[Transun]):
     def fit(cls, task: DurationTask, sample: LabelSample) -> DurationTask:
         """Take the mean logarithm and the moments of the ratio there, at which the outputs begin."""
         y = np.asarray(sample.labels, dtype=np.float64)
-        mean = float(np.log1p(y).mean())
-        ratio = y / (math.expm1(mean) + cls.objective_of(task).epsilon)
-        return cls.with_objective(task, mean=mean, ratio_mean=float(ratio.mean()), ratio_std=float(ratio.std()) or 1.0)
+        log = np.log1p(y)
+        ratio = y / (math.expm1(float(log.mean())) + cls.objective_of(task).epsilon)
+        return cls.with_objective(
+            task,
+            mean=float(log.mean()),
+            std=float(log.std()) or 1.0,
+            ratio_mean=float(ratio.mean()),
+            ratio_std=float(ratio.std()) or 1.0,
+        )
 
     def row_loss(self, raw_NW: Tensor, target_N: Tensor, inputs: TensorInputs) -> Tensor:
         """Squared error of the logarithm, and that of the factor, of every row."""
