@@ -19,6 +19,8 @@ __all__ = ["default_debias", "fit_debias", "isotonic_map", "lognormal_variance",
 
 Array = NDArray[Any]
 _CORNERS = 64
+_BIN_ROWS = 20
+_STEEPEST = 5.0
 _UNBIASED = {"wlr", "cread", "transun"}
 
 
@@ -72,17 +74,43 @@ def isotonic_map(seconds: Array, naive: Array) -> Isotonic:
     """Fit the rising map from *naive* to *seconds* with the least squared error, thinned to a few dozen corners.
 
     Pool adjacent violators over bins of about equal rows; equal predictions are never parted. A bin's corner stands
-    at the means of its rows, so that the total of the fitted rows is nearly kept.
+    at the means of its rows. Where the map would rise steeply, corners become one, for it would multiply the last
+    digits in which two runtimes differ as it does noise; and at last all is scaled, so that the total of these rows
+    is met.
     """
+    x, y, rows = _binned(seconds, naive)
+    x, y = _gentle(x, _pool(list(zip(y.tolist(), rows.tolist(), strict=True))), rows)
+    served = float(np.interp(naive, x, y).sum())
+    y = y * (float(seconds.sum()) / served) if served > 0 else y
+    return Isotonic(points=tuple(x.tolist()), seconds=tuple(y.tolist()))
+
+
+def _binned(seconds: Array, naive: Array) -> tuple[Array, Array, Array]:
+    """Give mean prediction, mean truth and rows of bins with about equal rows, by rising prediction."""
     values, place, counts = np.unique(naive, return_inverse=True, return_counts=True)
+    bins = max(1, min(_CORNERS, len(naive) // _BIN_ROWS))
     middle = np.cumsum(counts) - counts / 2.0
-    _, bin_of_value = np.unique(np.floor(middle * _CORNERS / len(naive)), return_inverse=True)
-    bins = bin_of_value[place]
-    rows = np.bincount(bins)
+    _, bin_of_value = np.unique(np.floor(middle * bins / len(naive)), return_inverse=True)
+    rows = np.bincount(bin_of_value, weights=counts)
     x = np.bincount(bin_of_value, weights=values * counts) / rows
-    rising = _pool(list(zip((np.bincount(bins, weights=seconds) / rows).tolist(), rows.tolist(), strict=True)))
-    kept = np.r_[True, np.diff(x) > 0]
-    return Isotonic(points=tuple(x[kept].tolist()), seconds=tuple(rising[kept].tolist()))
+    return x, np.bincount(bin_of_value[place], weights=seconds) / rows, rows
+
+
+def _gentle(x: Array, y: Array, rows: Array) -> tuple[Array, Array]:
+    """Join corners until log1p(y) rises at most :data:`_STEEPEST` times as fast as log1p(x)."""
+    kept: list[tuple[float, float, float]] = []
+    for corner in zip(x.tolist(), y.tolist(), rows.tolist(), strict=True):
+        kept.append(corner)
+        while len(kept) > 1 and _is_steep(kept[-2], kept[-1]):
+            (xa, ya, na), (xb, yb, nb) = kept[-2:]
+            n = na + nb
+            kept[-2:] = [((xa * na + xb * nb) / n, (ya * na + yb * nb) / n, n)]
+    return np.array([x for x, _, _ in kept]), np.array([y for _, y, _ in kept])
+
+
+def _is_steep(low: tuple[float, float, float], high: tuple[float, float, float]) -> bool:
+    run, rise = np.log1p(high[0]) - np.log1p(low[0]), np.log1p(high[1]) - np.log1p(low[1])
+    return bool(high[0] <= low[0] or rise > _STEEPEST * run)
 
 
 def _pool(blocks: list[tuple[float, float]]) -> Array:

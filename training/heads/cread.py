@@ -12,7 +12,8 @@ Equations, raw outputs z_m, thresholds 0 = t_0 < ... < t_{M-1}, weights v and w 
 Error-adaptive thresholds: t_m is the gamma(m / M)-quantile of the training seconds with
 ``gamma(u) = (1 - exp(-a u)) / (1 - exp(-a))``, between equal shares (small a) and equal widths (large a); a makes the
 least of ``A_w + 50 A_b``, ``A_w = sum p² · sum d² / p``, ``A_b = sum p² · sum d²``, p the share and d the seconds of
-each bin. They stand for what is lost by learning from few rows and by restoring from wide bins.
+each bin. They stand for what is lost by learning from few rows and by restoring from wide bins. The last bin counts to
+the 0.999-quantile there: of heavy tails, one longest row would else decide for equal shares always.
 
 Two departures. The paper sums ``P(y > t_m) (t_m - t_{m-1})``, chances at the *upper* edge of each bin: always too
 short, and nothing of what lies beyond the last threshold counts. Here width_m is the part of its bin that a training
@@ -110,7 +111,8 @@ def _thresholds(ordered: Array, bins: int, curve: float) -> Array:
 def _error(t: Array, ordered: Array) -> float:
     """Give the paper's bound on what these thresholds lose, up to a constant."""
     at_most = np.searchsorted(ordered, t[1:], side="right") / len(ordered)
-    p, d = np.diff(np.r_[0.0, at_most, 1.0]), np.diff(np.r_[t, ordered[-1]])
+    end = max(float(ordered[int(0.999 * (len(ordered) - 1))]), float(t[-1]))
+    p, d = np.diff(np.r_[0.0, at_most, 1.0]), np.diff(np.r_[t, end])
     a_w = np.sum(p**2) * np.sum(d**2 / p)
     a_b = np.sum(p**2) * np.sum(d**2)
     return float(a_w + _BIAS_WEIGHT * a_b)
