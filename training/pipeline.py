@@ -36,6 +36,7 @@ from training.data.leaks import refuse_leaks
 from training.data.schema import fit_schema
 from training.export import ServingModule, export_graph, input_specs, output_specs
 from training.fitting import calibrated_heads, cap_durations, debiased_tasks, fitted_tasks
+from training.gates import gate_statistics
 from training.golden import golden_rows
 from training.impressions import score_impressions, score_split
 from training.models.registry import build_model
@@ -186,6 +187,8 @@ def _write_bundle(
     naive = {task.name: naive_seconds(model, task, test) for task in tasks if isinstance(task, DurationTask)}
     report = _report(model_path, heads, tasks, profile, dataset, "test", test, schema, naive=naive)
     report["training"] = list(trained.history)
+    if gates := gate_statistics(model, test):
+        report["gates"] = gates.model_dump(mode="json")
     report["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     report["notes"] = dataset.info.notes
     (draft.path / REPORT_FILE).write_text(json.dumps(without_nan(report), indent=1, allow_nan=False) + "\n")
