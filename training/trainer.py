@@ -204,16 +204,23 @@ def _balancer(model: MultiTaskModel, config: TrainConfig) -> Balancer:
     return make_balancer(config.balancer, config.balancer_options, parts)
 
 
-def _optimiser(model: nn.Module, balancer: Balancer, config: TrainConfig) -> torch.optim.Optimizer:
+def _optimiser(model: MultiTaskModel, balancer: Balancer, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter, ICLR 2019); decay would shrink the vectors of rare ids to nothing."""
+    rate, decay = config.optim.learning_rate, config.optim.weight_decay
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    own = model.parameter_groups()
+    apart = tables | {id(p) for group in own for p in group.parameters}
     parameters = list(model.parameters())
     groups: list[dict[str, Any]] = [
         {"params": [*(p for p in parameters if id(p) in tables), *balancer.parameters()], "weight_decay": 0.0},
-        {"params": [p for p in parameters if id(p) not in tables]},
+        {"params": [p for p in parameters if id(p) not in apart]},
     ]
-    return torch.optim.AdamW(
-        groups,
-        lr=config.optim.learning_rate,
-        weight_decay=config.optim.weight_decay,
-    )
+    groups += [
+        {
+            "params": list(group.parameters),
+            "lr": rate * group.learning_rate_factor,
+            "weight_decay": decay if group.has_decay else 0.0,
+        }
+        for group in own
+    ]
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay)

@@ -1,5 +1,5 @@
 """Multi-task rankers, one paper a file. Importing this package fills the registry."""
 
-from training.models import mmoe, shared_bottom, single_task
+from training.models import cea, info_select, mmoe, pepnet, shared_bottom, single_task, star
 
-__all__ = ["mmoe", "shared_bottom", "single_task"]
+__all__ = ["cea", "info_select", "mmoe", "pepnet", "shared_bottom", "single_task", "star"]

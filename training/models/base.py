@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -15,7 +16,7 @@ from training.inputs import TensorInputs
 from training.losses import RowLoss, own_row_loss
 from training.models.layers import Features, tower
 
-__all__ = ["ModelConfig", "MultiTaskModel", "NoOptions"]
+__all__ = ["ModelConfig", "MultiTaskModel", "NoOptions", "ParameterGroup"]
 
 
 class NoOptions(Frozen):
@@ -40,6 +41,21 @@ class ModelConfig(Frozen):
     num_experts: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterGroup:
+    """Dense weights that are stepped otherwise than the rest.
+
+    Args:
+        parameters: Which; never an embedding table.
+        learning_rate_factor: Times the run's learning rate.
+        has_decay: False where a weight near 0 is no simpler model, as with mixing weights that start at 0.9.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    learning_rate_factor: float = 1.0
+    has_decay: bool = True
 
 
 class MultiTaskModel(nn.Module, ABC):
@@ -84,6 +100,10 @@ class MultiTaskModel(nn.Module, ABC):
     def penalty(self, _raw: Mapping[str, Tensor]) -> Tensor | None:
         """Give what is added to the sum of the task losses, a scalar; None where there is nothing."""
         return None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Give the weights that the paper steps otherwise than the rest; none by default."""
+        return []
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Give the dense weights that several tasks share, on which gradients are balanced.
