@@ -2,15 +2,18 @@
 PYTHON ?= python3.11
 SERVE  := .venv-serve
 DEV    := .venv
+RECHUB := .venv-rechub
 MODELS ?= models_onnx
 
-.PHONY: help serve test check demo-bundle bench-ebnerd clean
+.PHONY: help serve test check demo-bundle bench-ebnerd bench-models bench-train clean
 
 help:
 	@echo "make serve         serve the demo model on 127.0.0.1:8000 (FULCRUM_PORT moves it)"
 	@echo "make test          lint, types, import rules and all tests"
 	@echo "make demo-bundle   train the demo model on the simulator and publish it"
 	@echo "make bench-ebnerd  train on EB-NeRD with 3 seeds and write docs/benchmarks/ebnerd.md"
+	@echo "make bench-models  every architecture on every data set over seeds, and docs/benchmarks/models.md"
+	@echo "make bench-train   training speed beside torch-rechub, and docs/benchmarks/training-speed.md"
 
 serve: $(SERVE)/.installed
 	$(SERVE)/bin/python -m fulcrum serve --models $(MODELS)
@@ -31,6 +34,13 @@ demo-bundle: $(DEV)/.installed
 bench-ebnerd: $(DEV)/.installed
 	$(DEV)/bin/python -m training.benchmarks.ebnerd docs/benchmarks/ebnerd.md
 
+bench-models: $(DEV)/.installed
+	$(DEV)/bin/python -m training.benchmarks.models
+	$(DEV)/bin/python -m training.benchmarks.models_page docs/benchmarks/models.jsonl docs/benchmarks/models.md
+
+bench-train: $(DEV)/.installed $(RECHUB)/.installed
+	$(DEV)/bin/python -m training.benchmarks.train_speed $(RECHUB)/bin/python docs/benchmarks/training-speed.md
+
 # The serving environment has no torch.
 $(SERVE)/.installed: requirements/serve.txt requirements/build.txt pyproject.toml
 	$(PYTHON) -m venv $(SERVE)
@@ -45,5 +55,11 @@ $(DEV)/.installed: requirements/serve.txt requirements/train.txt requirements/te
 	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(RECHUB)/.installed: requirements/rechub.txt
+	$(PYTHON) -m venv $(RECHUB)
+	$(RECHUB)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(RECHUB)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/rechub.txt
+	@touch $@
+
 clean:
-	rm -rf $(SERVE) $(DEV) build dist var
+	rm -rf $(SERVE) $(DEV) $(RECHUB) build dist var

@@ -5,8 +5,8 @@ and serving cannot encode differently.
 """
 
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +18,25 @@ from contract.features import (
     MISSING_ID,
     SIDES,
     UNKNOWN_ID,
+    DenseField,
     FeatureSchema,
     Hashed,
     IdField,
     LogStandard,
-    Numeric,
     Scaling,
     Sequence,
     Side,
     Standard,
+    Vector,
+    dense_width,
     id_width,
 )
+from contract.values import id_column, list_column, numeric_column, vector_column
 
 __all__ = ["Encoder", "hash_bucket", "numeric_column", "scale"]
 
 CLIP = 10.0
-_WANTED: dict[str, tuple[type, ...]] = {"string": (str,), "int": (int,), "float": (int, float)}
+_Field = TypeVar("_Field", bound=IdField | DenseField)
 _Lookup = Callable[[list[Any]], IntArray]
 
 
@@ -66,10 +69,10 @@ class Encoder:
         """
         self.refuse_unknown(side, columns, path=path)
         ids = [self._id_columns(field, columns, num_rows, path) for field in self.schema.ids_on(side)]
-        dense = [self._dense_column(f, columns, num_rows, path) for f in self.schema.numbers_on(side)]
+        dense = [self._dense_columns(field, columns, num_rows, path) for field in self.schema.dense_on(side)]
         return SideArrays(
             ids=np.concatenate(ids, axis=1) if ids else np.zeros((num_rows, 0), np.int64),
-            dense=np.stack(dense, axis=1) if dense else np.zeros((num_rows, 0), np.float32),
+            dense=np.concatenate(dense, axis=1) if dense else np.zeros((num_rows, 0), np.float32),
         )
 
     def encode_request(self, values: Mapping[str, Any], *, path: str = "/request") -> SideArrays:
@@ -88,15 +91,13 @@ class Encoder:
         if not columns:
             return base
         fresh = self.encode(side, columns, len(base), path=path)
-        ids, dense, start = base.ids.copy(), base.dense.copy(), 0
-        for field in self.schema.ids_on(side):
-            stop = start + id_width(field)
+        ids, dense = base.ids.copy(), base.dense.copy()
+        for field, span in _spans(self.schema.ids_on(side), id_width):
             if field.name in columns:
-                ids[:, start:stop] = fresh.ids[:, start:stop]
-            start = stop
-        for position, number in enumerate(self.schema.numbers_on(side)):
+                ids[:, span] = fresh.ids[:, span]
+        for number, span in _spans(self.schema.dense_on(side), dense_width):
             if number.name in columns:
-                dense[:, position] = fresh.dense[:, position]
+                dense[:, span] = fresh.dense[:, span]
         return SideArrays(ids=ids, dense=dense)
 
     def refuse_unknown(self, side: Side, columns: Mapping[str, Any], *, path: str = "") -> None:
@@ -119,10 +120,9 @@ class Encoder:
         if values is None:
             return np.full((rows, id_width(field)), MISSING_ID, dtype=np.int64)
         place = f"{path}/{field.name}"
-        _check_length(values, rows, place)
         if isinstance(field, Sequence):
-            return self._sequence(field, values, place)
-        return self._lookup(field)(_checked(_id_list(values), field.dtype, place)).reshape(rows, 1)
+            return self._sequence(field, values, rows, place)
+        return self._lookup(field)(id_column(values, rows, field.dtype, place)).reshape(rows, 1)
 
     def _lookup(self, field: IdField) -> _Lookup:
         if isinstance(field, Hashed):
@@ -133,60 +133,27 @@ class Encoder:
             return lambda values: hash_bucket(values, buckets)
         return lambda values: _vocabulary_ids(values, table)
 
-    def _sequence(self, field: Sequence, values: Any, place: str) -> IntArray:
-        rows = [_one_list(value, f"{place}/{row}")[: field.max_length] for row, value in enumerate(values)]
-        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
-        flat = _checked([value for row in rows for value in row], field.dtype, place)
-        out = np.full((len(rows), field.max_length), MISSING_ID, dtype=np.int64)
+    def _sequence(self, field: Sequence, values: Any, rows: int, place: str) -> IntArray:
+        flat, lengths = list_column(values, rows, field.dtype, field.max_length, place)
+        out = np.full((rows, field.max_length), MISSING_ID, dtype=np.int64)
         out[np.arange(field.max_length) < lengths[:, None]] = self._lookup(field)(flat)
         return out
 
-    def _dense_column(self, field: Numeric, columns: Mapping[str, Any], rows: int, path: str) -> NDArray[np.float32]:
-        raw = numeric_column(field, columns.get(field.name), rows, path=f"{path}/{field.name}")
-        return scale(field.scaling, raw)
+    def _dense_columns(
+        self, field: DenseField, columns: Mapping[str, Any], rows: int, path: str
+    ) -> NDArray[np.float32]:
+        values, place = columns.get(field.name), f"{path}/{field.name}"
+        if isinstance(field, Vector):
+            return vector_column(field, values, rows, path=place)
+        return scale(field.scaling, numeric_column(field, values, rows, path=place)).reshape(rows, 1)
 
 
-def numeric_column(field: Numeric, values: Any, rows: int, *, path: str = "") -> FloatArray:
-    """Give a number field's raw values as float64 ``[rows]``, defaults filled in.
-
-    Raises:
-        EncodingError: For a wrong length, a value that is not a number, or an infinity.
-    """
-    if values is None:
-        return np.full(rows, field.default)
-    _check_length(values, rows, path)
-    raw = _as_floats(values, path)
-    infinite = np.isinf(raw)
-    if infinite.any():
-        raise EncodingError(
-            "the number is infinite",
-            fix="send a finite number, or null where it is not known",
-            path=f"{path}/{int(np.argmax(infinite))}",
-        )
-    return np.where(np.isnan(raw), field.default, raw)
-
-
-def _as_floats(values: Any, path: str) -> FloatArray:
-    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf":
-        return values.astype(np.float64)
-    # Dates would become whole numbers in `tolist`.
-    plain = _as_list(values) if not isinstance(values, np.ndarray) or values.dtype.kind in "bOU" else list(values)
-    numbers = _checked(plain, "float", path)
-    try:
-        return np.asarray(numbers, dtype=np.float64)
-    except OverflowError:
-        row = next(row for row, value in enumerate(numbers) if _too_large(value))
-        raise EncodingError(
-            "the number is too large", fix="send a number that a 64-bit float can hold", path=f"{path}/{row}"
-        ) from None
-
-
-def _too_large(value: Any) -> bool:
-    try:
-        np.float64(value)
-    except OverflowError:
-        return True
-    return False
+def _spans(fields: Iterable[_Field], width: Callable[[_Field], int]) -> Iterator[tuple[_Field, slice]]:
+    """Give each field with the columns that it takes."""
+    start = 0
+    for field in fields:
+        yield field, slice(start, start + width(field))
+        start += width(field)
 
 
 def scale(scaling: Scaling, raw: FloatArray) -> NDArray[np.float32]:
@@ -229,61 +196,3 @@ def _vocabulary_ids(values: list[Any], table: Mapping[Any, int]) -> IntArray:
         dtype=np.int64,
         count=len(values),
     )
-
-
-def _as_list(values: Any) -> list[Any]:
-    return values.tolist() if isinstance(values, np.ndarray) else list(values)
-
-
-def _id_list(values: Any) -> list[Any]:
-    """Give a column as a list; NaN in a float array is how Parquet readers spell a missing id."""
-    plain = _as_list(values)
-    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind == "f":
-        return [None if value != value else value for value in plain]
-    return plain
-
-
-def _one_list(value: Any, place: str) -> list[Any]:
-    if value is None:
-        return []
-    if isinstance(value, list | tuple | np.ndarray):
-        return _as_list(value)
-    raise EncodingError(
-        f"the field is a sequence, but this is {_called(value)}", fix="send a list of values", path=place
-    )
-
-
-def _check_length(values: Any, rows: int, place: str) -> None:
-    if not isinstance(values, list | tuple | np.ndarray) or (isinstance(values, np.ndarray) and values.ndim == 0):
-        raise EncodingError(
-            f"a column must be a list, but this is {_called(values)}",
-            fix="send one value for each candidate",
-            path=place,
-        )
-    if len(values) != rows:
-        raise EncodingError(
-            f"the column has {len(values)} values for {rows} rows",
-            fix="give every column one value for each candidate, null where it is not known",
-            path=place,
-        )
-
-
-def _checked(values: Any, dtype: str, place: str) -> list[Any]:
-    """Give *values* back if each has the declared type; bool never counts as a number."""
-    wanted = _WANTED[dtype]
-    if set(map(type, values)) - {*wanted, type(None)}:
-        row = next(i for i, value in enumerate(values) if value is not None and type(value) not in wanted)
-        raise EncodingError(
-            f"the field takes {_NAMES[dtype]}, but this is {_called(values[row])}",
-            fix=f"send {_NAMES[dtype]}, or null where it is not known",
-            path=f"{place}/{row}",
-        )
-    return list(values)
-
-
-_NAMES = {"string": "a string", "int": "a whole number", "float": "a number"}
-
-
-def _called(value: Any) -> str:
-    known = {bool: "a boolean", str: "a string", dict: "an object", list: "a list", float: "a fraction"}
-    return known.get(type(value), "a whole number" if isinstance(value, int) else f"a {type(value).__name__}")

@@ -3,10 +3,13 @@
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic_core import PydanticUndefined
 
 from service.settings import Settings
+from training.data.declarations import FieldDeclaration
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +19,20 @@ def test_every_setting_is_documented_with_its_default_and_meaning():
 
     for name, field in Settings.model_fields.items():
         assert f"| `FULCRUM_{name.upper()}` | `{field.default}` | {field.description} |" in page
+
+
+def test_every_kind_of_feature_and_every_option_of_it_is_documented_with_its_default():
+    page = (ROOT / "docs" / "reference" / "features.md").read_text()
+    fields = FieldDeclaration.model_fields
+
+    for kind in get_args(fields["kind"].annotation):
+        assert f"\n| `{kind}` |" in page, kind
+    for name in fields.keys() - {"name", "side", "kind"}:
+        rows = [line.split("|")[3].strip().strip("`") for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        default = fields[name].get_default()
+        wanted = "" if default in (None, PydanticUndefined) else json.dumps(default).strip('"')
+        assert rows, name
+        assert set(rows) == {wanted}, name
 
 
 def test_every_route_is_documented(client):

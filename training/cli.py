@@ -20,17 +20,17 @@ from rich.progress import (
 )
 from rich.table import Table
 
+import training.balancing
 import training.models
 from contract.bundle import Bundle, latest_bundle, read_bundle
 from training import pipeline
+from training.balancing.base import balancers
 from training.catalogue import describe, show_architecture, show_architectures
 from training.checkpoint import load_checkpoint
 from training.config import OptimConfig, TrainConfig
 from training.data.fetch import PUBLIC_SETS
-from training.data.fetch import fetch as fetch_set
 from training.data.format import Dataset
-from training.data.sources import SOURCES, prepare_dataset
-from training.errors import DataError
+from training.data.sources import SOURCES, fetch_raw, prepare_dataset
 from training.models.base import ModelConfig
 from training.models.registry import architectures
 from training.replay import replay as replay_dataset
@@ -39,7 +39,8 @@ __all__ = ["data", "evaluate", "export", "models", "replay", "train"]
 
 console = Console(stderr=True)
 data = typer.Typer(help="Fetch public data sets and prepare them.", no_args_is_help=True)
-_ = training.models  # filled the registry
+_ = training.models, training.balancing  # filled the registries
+_RAW = Path("data/raw")
 
 DataName = Annotated[str, typer.Option("--data", help=f"{', '.join(SOURCES)}, or the folder of a prepared dataset.")]
 Rows = Annotated[int | None, typer.Option(min=1, help="About how many impressions to use; all by default.")]
@@ -50,17 +51,17 @@ Models = Annotated[Path, typer.Option("--models", help="Folder of bundles.")]
 @data.command()
 def fetch(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(PUBLIC_SETS)}.")],
-    out: Annotated[Path, typer.Option(help="Folder to keep the file in.")] = Path("data/raw"),
+    out: Annotated[Path, typer.Option(help="Folder to keep raw files in.")] = _RAW,
 ) -> None:
-    """Download a public set from its official address, verify its checksum, resume where it broke off."""
-    if name not in PUBLIC_SETS:
-        raise DataError(f"there is no public set {name!r}", fix=f"known: {', '.join(PUBLIC_SETS)}")
+    """Download a public set from its official address, resume where it broke off, verify it and unpack it."""
     with _progress() as bar:
         task = bar.add_task(name, total=None)
-        path = fetch_set(PUBLIC_SETS[name], out, progress=lambda n, total: bar.update(task, completed=n, total=total))
-    console.print(f"{path} is here and verified")
-    if PUBLIC_SETS[name].digest is None:
+        folder = fetch_raw(name, out, progress=lambda n, total: bar.update(task, completed=n, total=total))
+    public = PUBLIC_SETS[name]
+    if public.digest is None:
         console.print("its owner publishes no checksum: the first download was trusted and its sha256 kept beside it")
+    where = "" if out == _RAW else f"FULCRUM_DATA={out} "
+    console.print(f"{folder} is verified and unpacked; train on it with: {where}fulcrum train --data {public.source}")
 
 
 @data.command()
@@ -88,8 +89,18 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Of AdamW.")] = 1e-3,
     batch_requests: Annotated[int, typer.Option(min=1, help="Lists a step.")] = 128,
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of an id's vector.")] = 16,
+    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the architecture; repeatable.")] = None,
     num_experts: Annotated[int, typer.Option(min=1, help="Experts, where the architecture has them.")] = 4,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden units.")] = 0.1,
+    balancer: Annotated[str, typer.Option(help=f"How losses become one step: {', '.join(balancers())}.")] = "static",
+    balancer_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the balancer; repeatable.")] = None,
+    task_weight: Annotated[list[str] | None, typer.Option(help="TASK=FACTOR of its loss; repeatable.")] = None,
+    probe_gradients: Annotated[
+        int, typer.Option(min=0, help="Batches an epoch on which the agreement of the tasks' gradients is measured.")
+    ] = 0,
+    averaging: Annotated[
+        float, typer.Option(min=0, max=0.9999, help="Decay of a moving average of the weights.")
+    ] = 0.0,
     checkpoint: Annotated[Path | None, typer.Option(help="File to keep the trained model in, for export.")] = None,
 ) -> None:
     """Train a ranker and publish it as the next version of its model, ready to serve."""
@@ -99,8 +110,17 @@ def train(
         epochs=epochs,
         rows=rows,
         seed=seed,
-        model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts, dropout=dropout),
-        optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests),
+        model=ModelConfig(
+            embedding_dim=embedding_dim,
+            num_experts=num_experts,
+            dropout=dropout,
+            options=_pairs("--option", option),
+        ),
+        optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests, averaging=averaging),
+        task_weights=_pairs("--task-weight", task_weight),
+        balancer=balancer,
+        balancer_options=_pairs("--balancer-option", balancer_option),
+        probe_gradients=probe_gradients,
     )
     with _dataset(data, rows, seed) as dataset, _progress() as bar:
         bundle = pipeline.train_and_publish(
@@ -212,6 +232,20 @@ def numbers_of(report: dict[str, Any]) -> Iterator[tuple[str, float]]:
         for metric, value in values.items():
             if isinstance(value, float):
                 yield f"{group}.{metric}", value
+
+
+def _pairs(flag: str, given: list[str] | None) -> dict[str, Any]:
+    """Read NAME=VALUE pairs, each value as JSON where it is JSON and as text where it is not."""
+    pairs: dict[str, Any] = {}
+    for pair in given or []:
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint=flag)
+        try:
+            pairs[name] = json.loads(text)
+        except json.JSONDecodeError:
+            pairs[name] = text
+    return pairs
 
 
 @contextmanager

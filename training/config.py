@@ -20,12 +20,15 @@ class OptimConfig(Frozen):
         learning_rate: Of AdamW.
         weight_decay: Of dense weights; embedding tables get none.
         batch_requests: Lists a step.
+        averaging: Decay of the moving average of the weights that is validated and kept, such as 0.999; 0 keeps the
+            weights themselves.
         patience: Epochs without a better validation loss after which training stops.
     """
 
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     batch_requests: int = Field(default=128, ge=1)
+    averaging: float = Field(default=0.0, ge=0, lt=1)
     patience: int = Field(default=2, ge=1)
 
 
@@ -41,6 +44,7 @@ class TrainConfig(Frozen):
         task_weights: Factor of each task's loss; 1 where not given.
         balancer: How the losses become one step; see :mod:`training.balancing`.
         balancer_options: What the balancer has of its own.
+        probe_gradients: Batches an epoch on which the cosines of the tasks' gradients are measured; 0 measures none.
     """
 
     data: str
@@ -55,3 +59,4 @@ class TrainConfig(Frozen):
     task_weights: dict[str, float] = Field(default_factory=dict)
     balancer: str = "static"
     balancer_options: dict[str, Any] = Field(default_factory=dict)
+    probe_gradients: int = Field(default=0, ge=0)

@@ -11,10 +11,11 @@ import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
+from onnxscript.optimizer import optimize
 from torch import Tensor, nn
 
 from contract.arrays import GraphInputs, SideArrays
-from contract.features import SIDES, FeatureSchema, Side, id_width
+from contract.features import SIDES, FeatureSchema, Side
 from contract.manifest import TensorSpec
 from contract.tasks import BinaryTask, Task, heads_of
 from training.errors import ParityError
@@ -29,6 +30,7 @@ CANDIDATE_SIZES = (1, 2, 17, 256)
 REQUEST_SIZES = (1, 3)
 # The exporter takes sizes 0 and 1 for constants, so the example has more.
 _EXAMPLE_REQUESTS, _EXAMPLE_CANDIDATES = 3, 7
+_FOLDED_VALUES = 2**27
 
 
 class ServingModule(nn.Module):
@@ -57,11 +59,15 @@ class ServingModule(nn.Module):
             candidate_dense=given.get("candidate_dense", unused),
             request_index=given["request_index"],
         )
+        return tuple(self.heads(inputs).values())
+
+    def heads(self, inputs: TensorInputs) -> dict[str, Tensor]:
+        """Give every head by name, ``[N]`` each, in the order of the tasks."""
         raw = self.model.served(self.model(inputs))
         own = {task.name: head_of(task).finish(raw[task.name], inputs) for task in self.task_specs}
-        return tuple(
-            head for task in self.task_specs for head in (*own[task.name], *_joint(task, self.task_specs, own))
-        )
+        values = (head for task in self.task_specs for head in (*own[task.name], *_joint(task, self.task_specs, own)))
+        names = (head.name for task in self.task_specs for head in heads_of(task))
+        return dict(zip(names, values, strict=True))
 
 
 def _joint(task: Task, tasks: Sequence[Task], own: Mapping[str, tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -80,9 +86,9 @@ def input_specs(schema: FeatureSchema) -> tuple[TensorSpec, ...]:
     """Give the graph's inputs; ``R`` requests, ``N`` candidates."""
     specs: list[TensorSpec] = []
     for side, rows in zip(SIDES, "RN", strict=True):
-        if width := sum(id_width(field) for field in schema.ids_on(side)):
+        if width := schema.id_columns(side):
             specs.append(TensorSpec(name=f"{side}_ids", dtype="int64", shape=(rows, width)))
-        if width := len(schema.numbers_on(side)):
+        if width := schema.dense_columns(side):
             specs.append(TensorSpec(name=f"{side}_dense", dtype="float32", shape=(rows, width)))
     return (*specs, TensorSpec(name="request_index", dtype="int64", shape=("N",)))
 
@@ -116,6 +122,9 @@ def export_graph(module: ServingModule, schema: FeatureSchema, path: Path) -> No
             verbose=False,
         )
     assert program is not None  # noqa: S101 - the dynamo exporter always gives a program
+    with _quiet_exporter():
+        # Weights made of weights (a factorised tensor, a gated matrix) become one; the exporter folds small ones only.
+        optimize(program.model, input_size_limit=_FOLDED_VALUES, output_size_limit=_FOLDED_VALUES)
     program.save(path, external_data=False)
     onnx.checker.check_model(str(path))
     check_parity(module, schema, path)
@@ -184,13 +193,12 @@ def graph_session(path: Path, *, threads: int = 1) -> ort.InferenceSession:
 
 def random_inputs(schema: FeatureSchema, requests: int, candidates: int, rng: np.random.Generator) -> GraphInputs:
     """Make inputs of any size, ids beyond their tables among them: the graph has to clip those."""
-    widths: dict[Side, int] = {side: sum(id_width(field) for field in schema.ids_on(side)) for side in SIDES}
     largest = max([2, *(schema.table_size(table) for table in schema.tables())])
 
     def side_arrays(side: Side, rows: int) -> SideArrays:
         return SideArrays(
-            ids=rng.integers(0, largest + 5, size=(rows, widths[side])),
-            dense=rng.normal(size=(rows, len(schema.numbers_on(side)))).astype(np.float32),
+            ids=rng.integers(0, largest + 5, size=(rows, schema.id_columns(side))),
+            dense=rng.normal(size=(rows, schema.dense_columns(side))).astype(np.float32),
         )
 
     return GraphInputs(

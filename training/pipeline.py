@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,29 +25,32 @@ from contract.errors import FormulaError
 from contract.features import SIDES, FeatureSchema
 from contract.fusion import Fusion, FusionProfile, compile_fusion
 from contract.manifest import Manifest
-from contract.tasks import BinaryTask, CountTask, DurationTask, Head, RegressionTask, Task, heads_of
-from training.calibrate import fit_platt
+from contract.tasks import Head, Task
+from training.balancing.base import checked_options
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.data.columns import EncodedSplit, encode_split
-from training.data.format import Dataset, LabelDeclaration
+from training.data.format import Dataset
 from training.data.schema import fit_schema
-from training.debias import default_debias, fit_debias
 from training.export import ServingModule, export_graph, input_specs, output_specs
+from training.fitting import calibrated_heads, debiased_tasks, fitted_tasks
 from training.golden import golden_rows
-from training.heads.base import LabelSample
-from training.heads.registry import fit_task
 from training.impressions import score_impressions, score_split
-from training.models.base import MultiTaskModel
-from training.models.registry import build_model, find_architecture
+from training.models.registry import build_model
 from training.pictures import draw_report
+from training.pretrained import start_pretrained
 from training.provenance import provenance
 from training.report import full_report
-from training.trainer import fit, naive_seconds, predict
+from training.trainer import fit
 
-__all__ = ["Progress", "evaluate_bundle", "export_checkpoint", "headline", "train_and_publish", "without_nan"]
-
-_SAMPLE_ROWS = 1_000_000
+__all__ = [
+    "Progress",
+    "evaluate_bundle",
+    "export_checkpoint",
+    "headline",
+    "train_and_publish",
+    "without_nan",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ def train_and_publish(
         TrainingError: Of any kind; nothing is published then.
     """
     progress = progress or Progress()
+    checked_options(config.balancer, config.balancer_options)  # before minutes of encoding, not after
     torch.manual_seed(config.seed)
     with tempfile.TemporaryDirectory(prefix="fulcrum-columns-") as scratch:
         progress.stage("encoding", 0)
@@ -87,17 +91,18 @@ def train_and_publish(
             split: encode_split(dataset, split, schema, Path(scratch) / split)
             for split in ("train", "validation", "test")
         }
-        tasks = _fitted_tasks(dataset, config, schema, splits["train"])
-        model = build_model(config.arch, schema, tasks, config.model)
+        declared = fitted_tasks(dataset, config, schema, splits["train"])
+        model = build_model(config.arch, schema, declared, config.model)
+        start_pretrained(model, dataset, schema)
         progress.stage("training", config.epochs * splits["train"].num_rows)
         history = fit(model, splits["train"], splits["validation"], config, on_batch=progress.advance)
         progress.stage("exporting", 0)
-        tasks = _debiased(tasks, model, config, splits["validation"])
+        tasks = debiased_tasks(tuple(model.task_specs.values()), model, config, splits["validation"])
         trained = Checkpoint(
             config=config,
             features=schema,
             tasks=tasks,
-            heads=_calibrated(tasks, model, splits["validation"]),
+            heads=calibrated_heads(tasks, model, splits["validation"]),
             history=tuple(vars(epoch) for epoch in history),
             model=model,
         )
@@ -143,62 +148,6 @@ def evaluate_bundle(bundle: Bundle, dataset: Dataset, *, split: str = "test") ->
             encoded,
             manifest.features,
         )
-
-
-def _fitted_tasks(
-    dataset: Dataset, config: TrainConfig, schema: FeatureSchema, train: EncodedSplit
-) -> tuple[Task, ...]:
-    """Give the declared tasks as the architecture serves them, with what their heads need fitted on train."""
-    declared = [_declared_task(label, config) for label in dataset.info.labels]
-    fitted = [fit_task(task, _label_sample(task, schema, train)) for task in declared]
-    return find_architecture(config.arch).model.adapt_tasks(fitted)
-
-
-def _declared_task(label: LabelDeclaration, config: TrainConfig) -> Task:
-    if label.kind == "duration":
-        return DurationTask(name=label.name, given=label.given, objective=config.objective)
-    plain: Mapping[str, type[BinaryTask] | type[CountTask] | type[RegressionTask]] = {
-        "binary": BinaryTask,
-        "count": CountTask,
-        "regression": RegressionTask,
-    }
-    return plain[label.kind](name=label.name, given=label.given)
-
-
-def _label_sample(task: Task, schema: FeatureSchema, train: EncodedSplit) -> LabelSample:
-    labels = np.asarray(train.labels[task.name])
-    rows = np.flatnonzero(np.isfinite(labels))
-    rows = rows[:: 1 + len(rows) // _SAMPLE_ROWS]
-    return LabelSample(labels=labels[rows], candidate_dense=np.asarray(train.candidate.dense[rows]), schema=schema)
-
-
-def _debiased(
-    tasks: tuple[Task, ...], model: MultiTaskModel, config: TrainConfig, held_out: EncodedSplit
-) -> tuple[Task, ...]:
-    kind = config.debias or default_debias(config.objective.kind)
-    return tuple(
-        task.model_copy(
-            update={"debias": fit_debias(kind, held_out.labels[task.name], naive_seconds(model, task, held_out))}
-        )
-        if isinstance(task, DurationTask)
-        else task
-        for task in tasks
-    )
-
-
-def _calibrated(tasks: tuple[Task, ...], model: MultiTaskModel, held_out: EncodedSplit) -> tuple[Head, ...]:
-    """Give the heads; with a map to probabilities where the architecture's loss makes none."""
-    heads = tuple(head for task in tasks for head in heads_of(task))
-    if model.is_calibrated:
-        return heads
-    raw = predict(model, held_out)
-    scores = {head.name: 1.0 / (1.0 + np.exp(-raw[head.task][:, 0])) for head in heads if head.name in raw}
-    return tuple(
-        head.model_copy(update={"calibration": fit_platt(held_out.labels[head.task], scores[head.name])})
-        if head.unit == "probability" and head.name in scores
-        else head
-        for head in heads
-    )
 
 
 def _default_profile(dataset: Dataset, heads: tuple[Head, ...], schema: FeatureSchema) -> FusionProfile:

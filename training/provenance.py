@@ -8,7 +8,7 @@ from typing import Any
 
 from contract.manifest import Provenance
 
-__all__ = ["provenance"]
+__all__ = ["current_commit", "provenance"]
 
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow")
 
@@ -17,7 +17,7 @@ def provenance(config: dict[str, Any], *, data_fingerprint: str, seed: int) -> P
     """Collect what is needed to make a bundle again."""
     return Provenance(
         created_at=datetime.now(UTC),
-        commit=_commit(),
+        commit=current_commit(),
         config=config,
         data_fingerprint=data_fingerprint,
         seed=seed,
@@ -25,7 +25,7 @@ def provenance(config: dict[str, Any], *, data_fingerprint: str, seed: int) -> P
     )
 
 
-def _commit() -> str:
+def current_commit() -> str:
     """Name the commit of the checkout, with ``-dirty`` behind it where files were changed; else "unknown"."""
     try:
         described = subprocess.run(

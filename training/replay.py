@@ -20,7 +20,7 @@ from training.data.columns import group_keys
 from training.data.format import Dataset
 from training.errors import ReplayError
 from training.golden import plain_queries
-from training.report import Impressions, main_label, ranking_report, task_report
+from training.report import Impressions, head_reports, main_label, ranking_report
 
 __all__ = ["Replayed", "replay"]
 
@@ -142,7 +142,7 @@ class _Parts:
         scores = np.concatenate(self._scores)
         return Replayed(
             report={
-                "heads": {task.name: task_report(rows, task) for task in tasks},
+                "heads": head_reports(rows, tasks),
                 "fused": ranking_report(rows, scores, main_label(tasks)),
             },
             requests=self._requests,

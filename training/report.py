@@ -1,18 +1,20 @@
 """What a model is worth on held-out impressions, from the very answers that the service would give."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from contract.fusion import Fusion
 from contract.tasks import BinaryTask, CountTask, DurationTask, RegressionTask, Task
 from training import metrics
+from training.models.entire_space import funnels, joint_label
 
-__all__ = ["Impressions", "amount_report", "full_report", "main_label", "ranking_report", "task_report"]
+__all__ = ["Impressions", "amount_report", "full_report", "head_reports", "main_label", "ranking_report", "task_report"]
 
 Array = NDArray[Any]
 
@@ -40,7 +42,7 @@ def full_report(
     rows: Impressions, tasks: tuple[Task, ...], fusion: Fusion, baselines: Mapping[str, Fusion]
 ) -> dict[str, Any]:
     """Report every head, the fused ranking and the baselines."""
-    heads = {task.name: task_report(rows, task) for task in tasks}
+    heads = head_reports(rows, tasks)
     main = main_label(tasks)
     return {
         "rows": len(rows.lists),
@@ -59,6 +61,25 @@ def full_report(
             for name, baseline in baselines.items()
         },
     }
+
+
+def head_reports(rows: Impressions, tasks: tuple[Task, ...]) -> dict[str, Any]:
+    """Report every task by its name, and every joint probability by its head's, over all impressions."""
+    joint = {
+        task.joint: joint_label_of(task, tasks, rows.labels)
+        for task in tasks
+        if isinstance(task, BinaryTask) and task.joint is not None
+    }
+    reports = {task.name: task_report(rows, task) for task in tasks}
+    with_joint = replace(rows, labels={**rows.labels, **joint})
+    return reports | {head: binary_report(with_joint, head) for head in joint}
+
+
+def joint_label_of(task: BinaryTask, tasks: tuple[Task, ...], labels: Mapping[str, Array]) -> Array:
+    """Give the label of "this and all that it is given", ``[N]``, NaN where it is not known."""
+    stages = (task.name, *funnels({each.name: each for each in tasks})[task.name])
+    tensors = {name: torch.as_tensor(np.array(labels[name])) for name in stages}
+    return joint_label(stages, tensors).numpy()
 
 
 def task_report(rows: Impressions, task: Task) -> dict[str, Any]:

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 import training.balancing
 from contract.tasks import DurationTask
+from training.averaging import WeightAverage
 from training.balancing.base import Balancer, BalancerParts, make_balancer
+from training.balancing.probe import GradientProbe
 from training.config import TrainConfig
 from training.data.batches import Batch, batches, shuffled_batches
 from training.data.columns import EncodedSplit
@@ -22,10 +23,12 @@ from training.heads.registry import head_of
 from training.inputs import as_tensors
 from training.losses import mean_loss
 from training.models.base import MultiTaskModel
+from training.optim import Optimisers
 
-__all__ = ["EpochResult", "fit", "naive_seconds", "predict"]
+__all__ = ["EpochResult", "fit", "naive_seconds", "predict", "train_epoch"]
 
 _PREDICT_REQUESTS = 512
+_MAX_NORM = 10.0
 _ = training.balancing  # filled the registry
 
 
@@ -36,6 +39,8 @@ class EpochResult:
     Args:
         score: Validation losses, each relative to its first epoch's, summed with the tasks' weights: what decides
             which epoch is best. Relative, so that a loss in log-seconds does not outvote a cross-entropy.
+        balance: Means over the epoch's batches: ``weight/<task>``, the effective weights, and ``cosine/<task>/<task>``
+            of gradients on the shared parameters where the balancer or a probe computed them.
     """
 
     epoch: int
@@ -43,6 +48,7 @@ class EpochResult:
     validation: dict[str, float]
     score: float
     is_best: bool
+    balance: dict[str, float] = field(default_factory=dict)
 
 
 def fit(
@@ -66,21 +72,31 @@ def fit(
     """
     rng = np.random.default_rng(config.seed)
     balancer = _balancer(model, config)
-    optimiser = _optimiser(model, balancer, config)
+    probe = _probe(balancer.parts, train, config)
+    optimiser = Optimisers(model, balancer.parameters(), config.optim)
+    average = WeightAverage(model, config.optim.averaging)
     best, best_state, history = float("inf"), deepcopy(model.state_dict()), list[EpochResult]()
     since_best = 0
     for epoch in range(1, config.epochs + 1):
         model.train()
         balancer.start_epoch(history[-1].train if history else None)
         epoch_batches = shuffled_batches(train, requests=config.optim.batch_requests, rng=rng)
-        trained = _one_epoch(model, epoch_batches, balancer, optimiser, on_batch)
-        validated = _evaluate(model, validation)
-        score = _score(validated, history[0].validation if history else validated, config.task_weights)
-        since_best = 0 if score < best else since_best + 1
-        if score < best:
-            best, best_state = score, deepcopy(model.state_dict())
+        trained = _one_epoch(model, epoch_batches, balancer, optimiser, average, on_batch, probe)
+        with average.in_place():
+            validated = _evaluate(model, validation)
+            score = _score(validated, history[0].validation if history else validated, config.task_weights)
+            since_best = 0 if score < best else since_best + 1
+            if score < best:
+                best, best_state = score, deepcopy(model.state_dict())
         history.append(
-            EpochResult(epoch=epoch, train=trained, validation=validated, score=score, is_best=since_best == 0)
+            EpochResult(
+                epoch=epoch,
+                train=trained,
+                validation=validated,
+                score=score,
+                is_best=since_best == 0,
+                balance=probe.statistics() | balancer.statistics(),
+            )
         )
         if since_best >= config.optim.patience:
             break
@@ -99,8 +115,10 @@ def _one_epoch(
     model: MultiTaskModel,
     epoch_batches: Iterable[Batch],
     balancer: Balancer,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimisers,
+    average: WeightAverage,
     on_batch: Callable[[int], None],
+    probe: GradientProbe,
 ) -> dict[str, float]:
     mean = _RunningMean(model.tasks)
     for batch in epoch_batches:
@@ -110,14 +128,24 @@ def _one_epoch(
                 f"the losses became {losses.values_T.tolist()}",
                 fix="lower the learning rate or look for broken features",
             )
-        optimiser.zero_grad(set_to_none=True)
+        probe.look(losses.values_T)
+        optimiser.zero_grad()
         balancer.backward(losses.values_T, losses.penalty)
-        nn.utils.clip_grad_norm_(model.parameters(), max_norm=10.0)
-        optimiser.step()
+        optimiser.step(max_norm=_MAX_NORM)
+        average.update()
         balancer.after_step(lambda batch=batch: _Losses.of(model, batch).values_T)  # type: ignore[misc]
         mean.add(losses)
         on_batch(len(batch.inputs.request_index))
     return mean.value()
+
+
+def train_epoch(model: MultiTaskModel, epoch_batches: Iterable[Batch], config: TrainConfig) -> dict[str, float]:
+    """Go through some batches once with fresh optimisers; gives the mean losses."""
+    model.train()
+    balancer = _balancer(model, config)
+    optimiser = Optimisers(model, balancer.parameters(), config.optim)
+    average, probe = WeightAverage(model, 0.0), GradientProbe(balancer.parts, every=None)
+    return _one_epoch(model, epoch_batches, balancer, optimiser, average, lambda _rows: None, probe)
 
 
 @torch.no_grad()
@@ -200,27 +228,13 @@ def _balancer(model: MultiTaskModel, config: TrainConfig) -> Balancer:
         weights=config.task_weights,
         shared=shared,
         own=[parameter for parameter in model.parameters() if id(parameter) not in chosen],
+        seed=config.seed,
     )
     return make_balancer(config.balancer, config.balancer_options, parts)
 
 
-def _optimiser(model: MultiTaskModel, balancer: Balancer, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter, ICLR 2019); decay would shrink the vectors of rare ids to nothing."""
-    rate, decay = config.optim.learning_rate, config.optim.weight_decay
-    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    own = model.parameter_groups()
-    apart = tables | {id(p) for group in own for p in group.parameters}
-    parameters = list(model.parameters())
-    groups: list[dict[str, Any]] = [
-        {"params": [*(p for p in parameters if id(p) in tables), *balancer.parameters()], "weight_decay": 0.0},
-        {"params": [p for p in parameters if id(p) not in apart]},
-    ]
-    groups += [
-        {
-            "params": list(group.parameters),
-            "lr": rate * group.learning_rate_factor,
-            "weight_decay": decay if group.has_decay else 0.0,
-        }
-        for group in own
-    ]
-    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
+def _probe(parts: BalancerParts, train: EncodedSplit, config: TrainConfig) -> GradientProbe:
+    """Spread the wanted looks over an epoch's batches."""
+    batch_count = -(-train.num_requests // config.optim.batch_requests)
+    looks = config.probe_gradients
+    return GradientProbe(parts, every=max(1, batch_count // looks) if looks else None)

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from contract.features import AnyField
 from service.api.schemas import ModelList, ModelSummary, RankRequest, problems
 from service.runtime.model import LoadedModel
 from service.runtime.registry import ModelRegistry
@@ -44,7 +45,19 @@ def _summary(model: LoadedModel) -> dict[str, Any]:
         "version": model.version,
         "architecture": manifest.architecture,
         "heads": [{"name": head.name, "unit": head.unit, "task": head.task} for head in manifest.heads],
-        "fields": [{"name": field.name, "side": field.side, "kind": field.kind} for field in manifest.features.fields],
+        "fields": [_field(field) for field in manifest.features.fields],
         "metrics": manifest.metrics,
         "created_at": manifest.provenance.created_at.isoformat(),
+    }
+
+
+def _field(field: AnyField) -> dict[str, Any]:
+    """Say what a request has to send for a field."""
+    lengths = {"sequence": "max_length", "vector": "dim"}
+    return {
+        "name": field.name,
+        "side": field.side,
+        "kind": field.kind,
+        "values": getattr(field, "dtype", "float"),
+        "length": getattr(field, lengths[field.kind]) if field.kind in lengths else None,
     }

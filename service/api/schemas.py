@@ -39,7 +39,7 @@ class RankRequest(_Document):
         None, gt=0, le=600_000, description="Milliseconds after which no answer is wanted."
     )
     request: dict[str, Any] | None = Field(
-        None, description="Request-side features by name; one left out takes its default."
+        None, description="Request-side features by name, as /v1/models lists them; one left out is missing."
     )
     candidates: dict[str, list[Any]] | list[dict[str, Any]] = Field(
         description=(
@@ -126,11 +126,17 @@ class HeadSummary(_Document):
 
 
 class FieldSummary(_Document):
-    """A feature that requests may carry."""
+    """A feature that requests may carry; one that is null or left out is missing."""
 
     name: str
-    side: str
-    kind: str
+    side: Literal["request", "candidate"]
+    kind: Literal["categorical", "hashed", "sequence", "numeric", "vector"] = Field(
+        description="A sequence takes a list of values, newest first; a vector a list of numbers; all else one value."
+    )
+    values: Literal["string", "int", "float"] = Field(description="Type of the value, or of each value of the list.")
+    length: int | None = Field(
+        None, description="Of a sequence, how many values are read; of a vector, how many numbers it must have."
+    )
 
 
 class ModelSummary(_Document):

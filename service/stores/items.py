@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from contract.arrays import FloatArray, SideArrays
 from contract.encoding import Encoder, numeric_column
@@ -70,10 +72,20 @@ def read_items(path: Path | None, encoder: Encoder) -> MemoryItemStore:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise BundleError(f"{path} cannot be read: {error}", fix="publish the bundle again") from error
-    numbers = {field.name for field in encoder.schema.numbers_on("candidate")}
-    columns = {
-        name: table[name].to_numpy().astype(np.float64) if name in numbers else table[name].to_pylist()
-        for name in table.column_names
-        if name != "item_id"
-    }
+    columns = {name: _raw(encoder, name, table[name]) for name in table.column_names if name != "item_id"}
     return MemoryItemStore.build(encoder, table["item_id"].to_pylist(), columns)
+
+
+def _raw(encoder: Encoder, name: str, column: pa.ChunkedArray) -> Any:
+    """Give a column as the encoder takes it, numbers without a Python object each."""
+    kinds = {field.name: field.kind for field in encoder.schema.on("candidate")}
+    if kinds.get(name) == "numeric":
+        return column.to_numpy().astype(np.float64)
+    return _vectors(column.combine_chunks()) if kinds.get(name) == "vector" else column.to_pylist()
+
+
+def _vectors(column: pa.ListArray) -> list[NDArray[Any] | None]:
+    """Give one array a row; None where the row is null."""
+    ends = np.cumsum(pc.fill_null(pc.list_value_length(column), 0).to_numpy())
+    rows = np.split(column.flatten().to_numpy(zero_copy_only=False), ends[:-1]) if len(ends) else []
+    return [row if given else None for row, given in zip(rows, column.is_valid().to_pylist(), strict=True)]

@@ -1,4 +1,11 @@
-"""What a balancer is, and the registry of them."""
+"""What a balancer is, and the registry of them.
+
+Two conventions hold for all. A task's *static* weight states a preference, so methods that look at losses look at
+raw ones and multiply with it afterwards. And a factor of 1 for every task is the plain weighted sum: where tasks
+agree, each balancer takes the step that ``static`` takes, so that a learning rate keeps its meaning.
+
+Tensor letters: T tasks, P entries of all shared parameters.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +17,18 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from contract.frozen import Frozen
+from training.balancing.means import Means
 from training.errors import InvalidOption
 
-__all__ = ["Balancer", "BalancerParts", "NoOptions", "balancers", "make_balancer", "register_balancer"]
+__all__ = [
+    "Balancer",
+    "BalancerParts",
+    "NoOptions",
+    "balancers",
+    "checked_options",
+    "make_balancer",
+    "register_balancer",
+]
 
 
 class NoOptions(Frozen):
@@ -25,19 +41,23 @@ class BalancerParts:
 
     Args:
         tasks: Names, in the order of the losses.
-        weights: Static factor of each task; every balancer multiplies the losses with it first.
+        weights: Static factor of each task; 1 where not given.
         shared: Dense parameters that tasks share; embedding tables are not among them.
         own: All other parameters.
+        seed: Of the run; a balancer that draws at random draws from a generator of its own.
     """
 
     tasks: tuple[str, ...]
     weights: Mapping[str, float]
     shared: Sequence[nn.Parameter]
     own: Sequence[nn.Parameter]
+    seed: int = 0
 
 
 class Balancer(ABC):
     """Turns the losses of one batch into gradients.
+
+    A loss of exactly 0 is that of a batch in which no row has the task's label; no method may learn from it.
 
     Args:
         parts: What it works with.
@@ -50,6 +70,7 @@ class Balancer(ABC):
         self.parts = parts
         self.options = options
         self.weights_T = torch.tensor([parts.weights.get(task, 1.0) for task in parts.tasks])
+        self.means = Means()
 
     def parameters(self) -> list[nn.Parameter]:
         """Give what the balancer itself learns by the trainer's optimiser; nothing by default."""
@@ -69,6 +90,27 @@ class Balancer(ABC):
 
     def start_epoch(self, mean_losses: Mapping[str, float] | None) -> None:  # noqa: B027 - as above
         """Hear the mean training losses of the epoch before; None before the first."""
+
+    def statistics(self) -> dict[str, float]:
+        """Give what was measured since the last call, to be read once an epoch.
+
+        Returns:
+            ``weight/<task>``: mean effective weight, static factor included, over the batches that had its label;
+            from methods that compute them also ``cosine/<task>/<task>`` of gradients on the shared parameters.
+        """
+        return self.means.take()
+
+    def send_back(self, losses_T: Tensor, factors_T: Tensor, penalty: Tensor | None) -> None:
+        """Send the sum of losses times factors times static weights back, and the penalty."""
+        total = (losses_T * factors_T * self.weights_T).sum()
+        (total if penalty is None else total + penalty).backward()  # type: ignore[no-untyped-call]
+
+    def note_factors(self, losses_T: Tensor, factors_T: Tensor) -> None:
+        """Add this batch's effective weights to the statistics."""
+        weights = (factors_T.detach() * self.weights_T).tolist()
+        has_labels = (losses_T.detach() != 0).tolist()
+        named = zip(self.parts.tasks, weights, has_labels, strict=True)
+        self.means.add({f"weight/{task}": weight for task, weight, counts in named if counts})
 
 
 _BALANCERS: dict[str, type[Balancer]] = {}
@@ -96,20 +138,31 @@ def balancers() -> dict[str, type[Balancer]]:
     return dict(sorted(_BALANCERS.items()))
 
 
-def make_balancer(name: str, options: Mapping[str, Any], parts: BalancerParts) -> Balancer:
-    """Make a balancer.
+def checked_options(name: str, options: Mapping[str, Any]) -> Frozen:
+    """Check a balancer's name and options.
 
     Raises:
         InvalidOption: When there is no such balancer or option.
     """
     if name not in _BALANCERS:
         raise InvalidOption(f"there is no balancer {name!r}", fix=f"known: {', '.join(balancers())}")
-    balancer = _BALANCERS[name]
+    known = _BALANCERS[name].Options
     try:
-        checked = balancer.Options.model_validate(dict(options))
+        return known.model_validate(dict(options))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(balancer.Options.model_fields) or "none"
-        raise InvalidOption(f"option {where!r} of {name}: {first['msg']}", fix=f"its options are: {known}") from None
-    return balancer(parts, checked)
+        names = ", ".join(known.model_fields) or "none"
+        raise InvalidOption(f"option {where!r} of {name}: {first['msg']}", fix=f"its options are: {names}") from None
+
+
+def make_balancer(name: str, options: Mapping[str, Any], parts: BalancerParts) -> Balancer:
+    """Make a balancer.
+
+    Raises:
+        InvalidOption: When there is no such balancer or option, or a weight is given to a task that is not there.
+    """
+    checked = checked_options(name, options)
+    if unknown := sorted(set(parts.weights) - set(parts.tasks)):
+        raise InvalidOption(f"there is no task {unknown[0]!r} to weigh", fix=f"tasks: {', '.join(parts.tasks)}")
+    return _BALANCERS[name](parts, checked)

@@ -35,7 +35,8 @@ def batches(split: EncodedSplit, *, requests: int) -> Iterator[Batch]:
         stop = min(start + requests, split.num_requests)
         rows = slice(int(split.offsets[start]), int(split.offsets[stop]))
         labels = {name: np.asarray(column[rows]) for name, column in split.labels.items()}
-        yield Batch(inputs=split.span(start, stop), labels=labels)
+        weights = None if split.weights is None else np.asarray(split.weights[rows])
+        yield Batch(inputs=split.span(start, stop), labels=labels, weights=weights)
 
 
 def shuffled_batches(split: EncodedSplit, *, requests: int, rng: np.random.Generator) -> Iterator[Batch]:
@@ -61,7 +62,11 @@ def _gather(split: EncodedSplit, lists: NDArray[np.int64]) -> Batch:
     inputs = GraphInputs(
         request=_taken(split.request, lists), candidate=_taken(split.candidate, rows), request_index=index
     )
-    return Batch(inputs=inputs, labels={name: column[rows] for name, column in split.labels.items()})
+    return Batch(
+        inputs=inputs,
+        labels={name: column[rows] for name, column in split.labels.items()},
+        weights=None if split.weights is None else split.weights[rows],
+    )
 
 
 def _taken(side: SideArrays, rows: NDArray[np.int64]) -> SideArrays:

@@ -5,13 +5,20 @@ and never married, with education and marital status out of the inputs and the i
 
 - ``census-a``: the official split of a file with 33 of the 40 features; a tenth of train is validation.
 - ``census-b``: all 40 features; the official test file, two thirds train (a tenth of it validation), one third test.
-- ``census-income``: the papers' own: ``census-income.data.gz`` trains, the test file is halved into validation and
+- ``census-income``: the papers' own: ``census-income.data`` trains, the test file is halved into validation and
   test. Needs both official files (``fulcrum data fetch census-income``).
+
+The second pair of tasks of that paper, education of at least some college and never married, is ``census-a-education``
+and so on. Income is an input of neither pair.
+
+The official files are read as they are or with ``.gz`` behind: their owner has published both.
 
 A row is a person and not a list: each stands alone as one candidate of one request, every feature on its side.
 """
 
 import gzip
+import math
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -24,9 +31,11 @@ from numpy.typing import NDArray
 from training.data.format import Dataset, DatasetInfo, DatasetWriter, FieldDeclaration, LabelDeclaration, open_dataset
 from training.errors import DataError
 
-__all__ = ["PROTOCOLS", "prepare", "read_official"]
+__all__ = ["PROTOCOLS", "has_files", "prepare", "read_official"]
 
-PROTOCOLS = ("census-a", "census-b", "census-income")
+_EDUCATION = "-education"
+_SPLITTINGS = ("census-a", "census-b", "census-income")
+PROTOCOLS = tuple(name + group for group in ("", _EDUCATION) for name in _SPLITTINGS)
 COLUMNS = (
     "age", "class_worker", "det_ind_code", "det_occ_code", "education", "wage_per_hour", "hs_college", "marital_stat",
     "major_ind_code", "major_occ_code", "race", "hisp_origin", "sex", "union_member", "unemp_reason",
@@ -37,7 +46,14 @@ COLUMNS = (
 )  # fmt: skip
 NUMBERS = ("age", "wage_per_hour", "capital_gains", "capital_losses", "stock_dividends", "num_emp", "weeks_worked")
 _NOT_INPUTS = {"education", "marital_stat", "instance_weight", "income", "split"}
+# Whole numbers of few values say more as ids than as one number: a network need not find a curve's corners.
+_AS_IDS = {name: f"{name}_id" for name in NUMBERS}
+_MIN_COUNT = 20
+_MONEY = {"wage_per_hour", "capital_gains", "capital_losses", "stock_dividends"}
+_COLLEGE = ("some", "associate", "bachelor", "master", "prof", "doctorate")
 _GROUP = 5_000
+_EXTRACT = "census_income_nominal.parquet"
+_OFFICIAL = {"census-b": ("test",), "census-income": ("data", "test")}
 _Columns = dict[str, NDArray[Any]]
 
 
@@ -57,7 +73,7 @@ def prepare(
         rows: Keeps about that many training rows, and the same share of the others.
         seed: Of the random splits.
     """
-    splits = _SPLITS[protocol](raw, np.random.default_rng(seed))
+    splits = _SPLITS[_splitting(protocol)](raw, np.random.default_rng(seed))
     info = _info(protocol, [name for name in splits["train"] if name not in _NOT_INPUTS])
     share = min(1.0, (rows or np.inf) / _size(splits["train"]))
     first = 0
@@ -72,14 +88,31 @@ def prepare(
     return open_dataset(out)
 
 
+def _splitting(protocol: str) -> str:
+    return protocol.removesuffix(_EDUCATION)
+
+
+def has_files(raw: Path, protocol: str) -> bool:
+    """Tell whether a folder holds what a protocol reads."""
+    protocol = _splitting(protocol)
+    if protocol == "census-a":
+        return (raw / _EXTRACT).is_file()
+    return all(_official(raw, kind) is not None for kind in _OFFICIAL[protocol])
+
+
+def _official(raw: Path, kind: str) -> Path | None:
+    places = raw / f"census-income.{kind}", raw / f"census-income.{kind}.gz"
+    return next((place for place in places if place.is_file()), None)
+
+
 def read_official(path: Path) -> _Columns:
-    """Read ``census-income.data.gz`` or ``census-income.test.gz``.
+    """Read ``census-income.data`` or ``census-income.test``, packed by gzip or not.
 
     Raises:
         DataError: When a line has not the 42 fields of the official files.
     """
-    with gzip.open(path, "rt") as lines:
-        rows = [[part.strip() for part in line.strip().rstrip(".").split(",")] for line in lines if line.strip()]
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        rows = [_fields(line) for line in lines if line.strip()]
     if wrong := next((number for number, row in enumerate(rows, 1) if len(row) != len(COLUMNS)), None):
         raise DataError(f"{path}: line {wrong} has not {len(COLUMNS)} fields", fix="fetch the file again")
     return {
@@ -88,8 +121,13 @@ def read_official(path: Path) -> _Columns:
     }
 
 
+def _fields(line: str) -> list[str]:
+    """Split a line; the same few words fill the whole file, so one copy of each is kept."""
+    return [sys.intern(part.strip()) for part in line.strip().rstrip(".").split(",")]
+
+
 def _protocol_a(raw: Path, rng: np.random.Generator) -> dict[str, _Columns]:
-    table = pq.read_table(raw / "census_income_nominal.parquet")
+    table = pq.read_table(raw / _EXTRACT)
     columns = {name: np.array(table[name].to_pylist(), dtype=object) for name in table.column_names}
     official_train = columns["split"] == "train"
     train, validation = _parted(_chosen(columns, official_train), (0.9, 0.1), rng)
@@ -97,16 +135,21 @@ def _protocol_a(raw: Path, rng: np.random.Generator) -> dict[str, _Columns]:
 
 
 def _protocol_b(raw: Path, rng: np.random.Generator) -> dict[str, _Columns]:
-    parts = _parted(read_official(raw / "census-income.test.gz"), (0.6, 2 / 3 - 0.6, 1 / 3), rng)
+    parts = _parted(_read(raw, "test"), (0.6, 2 / 3 - 0.6, 1 / 3), rng)
     return dict(zip(("train", "validation", "test"), parts, strict=True))
 
 
 def _papers_own(raw: Path, rng: np.random.Generator) -> dict[str, _Columns]:
-    path = raw / "census-income.data.gz"
-    if not path.is_file():
-        raise DataError(f"{path} is not here", fix="fulcrum data fetch census-income")
-    validation, test = _parted(read_official(raw / "census-income.test.gz"), (0.5, 0.5), rng)
-    return {"train": read_official(path), "validation": validation, "test": test}
+    train = _read(raw, "data")
+    validation, test = _parted(_read(raw, "test"), (0.5, 0.5), rng)
+    return {"train": train, "validation": validation, "test": test}
+
+
+def _read(raw: Path, kind: str) -> _Columns:
+    path = _official(raw, kind)
+    if path is None:
+        raise DataError(f"census-income.{kind} is not in {raw}", fix="fulcrum data fetch census-income")
+    return read_official(path)
 
 
 _SPLITS = {"census-a": _protocol_a, "census-b": _protocol_b, "census-income": _papers_own}
@@ -132,26 +175,40 @@ def _table(columns: _Columns, first: int, info: DatasetInfo) -> pa.Table:
     # No time was recorded; the order of train, validation and test stands in for it.
     data: dict[str, Any] = {"request_id": names, "time": pa.array(range(first, first + size), pa.timestamp("us"))}
     data |= {"user_id": names, "item_id": [[name] for name in names]}
-    data |= {field.name: [[value] for value in columns[field.name].tolist()] for field in info.fields}
+    data |= {name: [[value] for value in columns[name].tolist()] for name in columns if name not in _NOT_INPUTS}
+    data |= {
+        as_id: [[round(value)] for value in columns[name].tolist()]
+        for name, as_id in _AS_IDS.items()
+        if name in columns
+    }
     data["income_above_50k"] = [[float("-" not in value)] for value in columns["income"].tolist()]
+    data["college"] = [[float(value.lower().startswith(_COLLEGE))] for value in columns["education"].tolist()]
     data["never_married"] = [[float(value.lower().startswith("never"))] for value in columns["marital_stat"].tolist()]
     return pa.table(data).select(info.arrow_schema().names)
 
 
 def _info(protocol: str, names: list[str]) -> DatasetInfo:
+    first = "college" if protocol.endswith(_EDUCATION) else "income_above_50k"
     return DatasetInfo(
         name=protocol,
-        description="Census-Income (KDD): income above 50 K, and never married.",
-        fields=tuple(
-            FieldDeclaration(name=name, side="candidate", kind="numeric", dtype="float", scaling="quantile")
-            if name in NUMBERS
-            else FieldDeclaration(name=name, side="candidate", kind="categorical", dtype="string")
-            for name in names
-        ),
-        labels=(
-            LabelDeclaration(name="income_above_50k", kind="binary"),
-            LabelDeclaration(name="never_married", kind="binary"),
-        ),
-        default_formula="income_above_50k",
+        description="Census-Income (KDD): " + {"college": "education", "income_above_50k": "income"}[first],
+        fields=(*(_field(name) for name in names), *(_id_field(_AS_IDS[name]) for name in names if name in _AS_IDS)),
+        labels=(LabelDeclaration(name=first, kind="binary"), LabelDeclaration(name="never_married", kind="binary")),
+        default_formula=first,
         notes=f"Protocol {protocol}; only census-income is the papers' own.",
     )
+
+
+def _id_of(name: str, value: float) -> int:
+    """Give a small whole number as it is, an amount of money by its size: half powers of two."""
+    return round(2.0 * math.log2(1.0 + value)) if name in _MONEY else round(value)
+
+
+def _field(name: str) -> FieldDeclaration:
+    if name in NUMBERS:
+        return FieldDeclaration(name=name, side="candidate", kind="numeric", dtype="float", scaling="quantile")
+    return FieldDeclaration(name=name, side="candidate", kind="categorical", dtype="string")
+
+
+def _id_field(name: str) -> FieldDeclaration:
+    return FieldDeclaration(name=name, side="candidate", kind="categorical", dtype="int", min_count=_MIN_COUNT)

@@ -11,16 +11,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from contract.arrays import GraphInputs, SideArrays
 from contract.encoding import Encoder
-from contract.features import SIDES, FeatureSchema, Side, id_width
-from training.data.format import Dataset, FieldDeclaration
+from contract.errors import EncodingError
+from contract.features import SIDES, FeatureSchema, Side
+from training.data.declarations import FieldDeclaration
+from training.data.format import Dataset
 from training.data.schema import flat_column
+from training.data.weights import checked_weights, scale_to_mean_one
+from training.errors import DataError
 
-__all__ = ["EncodedSplit", "encode_split", "group_keys", "raw_columns"]
+__all__ = ["EncodedSplit", "encode_split", "group_keys", "raw_column", "raw_columns"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,7 @@ class EncodedSplit:
         offsets: int64 ``[R + 1]``.
         labels: Label name to float32 ``[N]``, NaN where it is not defined.
         groups: int64 ``[R]``: a stable hash of the user, for GAUC.
+        weights: float32 ``[N]``, 1 in the mean; None where all rows count the same.
     """
 
     request: SideArrays
@@ -40,6 +46,7 @@ class EncodedSplit:
     offsets: NDArray[np.int64]
     labels: dict[str, NDArray[np.float32]]
     groups: NDArray[np.int64]
+    weights: NDArray[np.float32] | None = None
 
     @property
     def num_requests(self) -> int:
@@ -67,60 +74,75 @@ class EncodedSplit:
 
 
 def encode_split(dataset: Dataset, split: str, schema: FeatureSchema, folder: Path) -> EncodedSplit:
-    """Encode one split into *folder* and map it."""
+    """Encode one split into *folder* and map it.
+
+    Raises:
+        DataError: When a value does not fit the schema, or a weight cannot be used.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    arrays = _Arrays(folder, schema, dataset, split)
     encoder = Encoder(schema)
-    size = dataset.info.splits[split]
-    arrays = _Arrays(folder, schema, [label.name for label in dataset.info.labels], size.requests, size.rows)
     for table in dataset.row_groups(split):
-        arrays.append(table, dataset, encoder)
+        try:
+            arrays.append(table, encoder)
+        except EncodingError as error:
+            raise DataError(f"{dataset.path}, {split}: {error.path}: {error.detail}", fix=error.fix) from None
     return arrays.finish()
 
 
 class _Arrays:
     """The files of one split while they are written."""
 
-    def __init__(self, folder: Path, schema: FeatureSchema, labels: list[str], requests: int, rows: int) -> None:
+    def __init__(self, folder: Path, schema: FeatureSchema, dataset: Dataset, split: str) -> None:
         def new(name: str, dtype: type, *shape: int) -> NDArray[Any]:
             if 0 in shape:  # a file of no bytes cannot be mapped
                 return np.zeros(shape, dtype=dtype)
             return open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
 
+        info = dataset.info
+        requests, rows = info.splits[split].requests, info.splits[split].rows
+        self.dataset, self.split = dataset, split
         self.sides: dict[Side, SideArrays] = {
             side: SideArrays(
-                ids=new(f"{side}_ids", np.int64, count, sum(id_width(field) for field in schema.ids_on(side))),
-                dense=new(f"{side}_dense", np.float32, count, len(schema.numbers_on(side))),
+                ids=new(f"{side}_ids", np.int64, count, schema.id_columns(side)),
+                dense=new(f"{side}_dense", np.float32, count, schema.dense_columns(side)),
             )
             for side, count in zip(SIDES, (requests, rows), strict=True)
         }
         self.offsets = new("offsets", np.int64, requests + 1)
         self.groups = new("groups", np.int64, requests)
-        self.labels = {name: new(f"label_{name}", np.float32, rows) for name in labels}
+        self.labels = {label.name: new(f"label_{label.name}", np.float32, rows) for label in info.labels}
+        self.weights = None if info.weight is None else new("weights", np.float32, rows)
         self.requests = self.rows = 0
 
-    def append(self, table: pa.Table, dataset: Dataset, encoder: Encoder) -> None:
+    def append(self, table: pa.Table, encoder: Encoder) -> None:
         items = table["item_id"].combine_chunks()
         lengths = np.diff(items.offsets.to_numpy())
         r = slice(self.requests, self.requests + table.num_rows)
         n = slice(self.rows, self.rows + int(lengths.sum()))
         for side, place in zip(SIDES, (r, n), strict=True):
-            columns = raw_columns(table, dataset, side)
+            columns = raw_columns(table, self.dataset, side)
             encoded = encoder.encode(side, columns, place.stop - place.start)
             self.sides[side].ids[place] = encoded.ids
             self.sides[side].dense[place] = encoded.dense
         self.offsets[r.start + 1 : r.stop + 1] = self.rows + np.cumsum(lengths)
-        self.groups[r] = group_keys(table[dataset.info.user_key].to_pylist())
+        self.groups[r] = group_keys(table[self.dataset.info.user_key].to_pylist())
         for name, column in self.labels.items():
             column[n] = _floats(table[name].combine_chunks().flatten())
+        if self.weights is not None:
+            self.weights[n] = checked_weights(table, str(self.dataset.info.weight), self.split)
         self.requests, self.rows = r.stop, n.stop
 
     def finish(self) -> EncodedSplit:
+        if self.weights is not None:
+            scale_to_mean_one(self.weights, self.split)
         return EncodedSplit(
             request=self.sides["request"],
             candidate=self.sides["candidate"],
             offsets=self.offsets,
             labels=self.labels,
             groups=self.groups,
+            weights=self.weights,
         )
 
 
@@ -131,13 +153,24 @@ def group_keys(users: list[str]) -> NDArray[np.int64]:
 
 
 def raw_columns(table: pa.Table, dataset: Dataset, side: Side) -> dict[str, Any]:
-    """Give the raw columns of one side as the encoder takes them: floats as arrays, all else as lists."""
-    return {field.name: _raw(flat_column(table, field), field) for field in dataset.info.fields if field.side == side}
+    """Give the raw columns of one side as the encoder takes them."""
+    return {field.name: raw_column(table, field) for field in dataset.info.fields if field.side == side}
 
 
-def _raw(column: pa.Array, field: FieldDeclaration) -> Any:
-    return _floats(column, np.float64) if field.kind == "numeric" else column.to_pylist()
+def raw_column(table: pa.Table, field: FieldDeclaration) -> Any:
+    """Give one raw column: numbers as an array, vectors as a list of arrays, all else as a list of plain values."""
+    column = flat_column(table, field)
+    if field.kind == "numeric":
+        return _floats(column, np.float64)
+    return _vectors(column) if field.kind == "vector" else column.to_pylist()
+
+
+def _vectors(column: pa.ListArray) -> list[NDArray[Any] | None]:
+    """Give one array a row, without a Python object a number; None where the row is null."""
+    ends = np.cumsum(pc.fill_null(pc.list_value_length(column), 0).to_numpy())
+    rows = np.split(column.flatten().to_numpy(zero_copy_only=False), ends[:-1]) if len(ends) else []
+    return [row if given else None for row, given in zip(rows, column.is_valid().to_pylist(), strict=True)]
 
 
 def _floats(column: pa.Array, dtype: type = np.float32) -> NDArray[Any]:
-    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=dtype)
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=dtype)

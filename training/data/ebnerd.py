@@ -11,11 +11,14 @@ validation folder.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -23,8 +26,9 @@ from contract.fusion import DEFAULT_FORMULA
 from training.data.causal import KnownLater
 from training.data.ebnerd_features import ArticleLog, Candidates, UserLog
 from training.data.format import Dataset, DatasetInfo, DatasetWriter, FieldDeclaration, LabelDeclaration, open_dataset
+from training.errors import DataError
 
-__all__ = ["Impression", "featurise", "prepare", "read_impressions"]
+__all__ = ["Impression", "featurise", "has_files", "prepare", "read_impressions"]
 
 Array = NDArray[Any]
 _GROUP = 2_000
@@ -75,43 +79,87 @@ def prepare(
     """Prepare EB-NeRD (demo or larger) from its official files.
 
     Args:
-        raw: Folder with ``train``, ``validation`` and the articles' Parquet files.
+        raw: Folder with ``train``, ``validation`` and the articles: the official ``articles.parquet``, or an extract
+            of lengths and premium flags.
         rows: Keeps about that many of the newest training impressions, and the same share of the later splits'
             oldest; counters still see everything before.
-        progress: Called with the candidates of every list written.
+        progress: Called with the candidates of every group of lists written.
+
+    Raises:
+        DataError: When the train folder spans no more than a day, or the validation folder is empty.
     """
-    shown = read_impressions(raw / "train"), read_impressions(raw / "validation")
-    start_of_validation = max(impression.time for impression in shown[0]) - _DAY_S
+    train, test = _behaviours(raw / "train"), _behaviours(raw / "validation")
+    chosen = _chosen_splits(train, test, rows)
     info = _info()
     with DatasetWriter(out, info) as writer:
-        prepared = featurise(shown[0] + shown[1], raw)
-        splits: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
-        in_train = len(shown[0])
-        for number, row in enumerate(prepared):
-            late = row.impression.time >= start_of_validation
-            splits["test" if number >= in_train else "validation" if late else "train"].append(row)
-            progress(len(row.impression.articles))
-        for split, kept in _bounded(splits, rows).items():
-            for start in range(0, len(kept), _GROUP):
-                writer.write(split, _table(kept[start : start + _GROUP], info))
+        needed = islice(chain(_impressions(train), _impressions(test)), len(chosen))
+        prepared = featurise(needed, raw)
+        kept = ((split, row) for split, row in zip(chosen, prepared, strict=True) if split is not None)
+        for split, run in groupby(kept, key=itemgetter(0)):
+            while part := [row for _, row in islice(run, _GROUP)]:
+                writer.write(split, _table(part, info))
+                progress(sum(len(row.impression.articles) for row in part))
     return open_dataset(out)
+
+
+def has_files(raw: Path) -> bool:
+    """Tell whether a folder holds what this reader reads."""
+    logs = [raw / split / f"{name}.parquet" for split in ("train", "validation") for name in ("behaviors", "history")]
+    articles = [raw / "articles.parquet"], [raw / "articles_length.parquet", raw / "articles_premium.parquet"]
+    return all(path.is_file() for path in logs) and any(all(path.is_file() for path in each) for each in articles)
 
 
 def read_impressions(folder: Path) -> list[Impression]:
     """Read ``behaviors.parquet`` of one split, in order of time."""
-    table = pq.read_table(folder / "behaviors.parquet", columns=_COLUMNS).sort_by("impression_time")
-    seconds = table["impression_time"].to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6
-    columns = [table[name].to_pylist() for name in _COLUMNS if name != "impression_time"]
-    return [
-        Impression(
-            id=number, time=time, user=user, device=device or 0, is_sso=bool(sso), is_subscriber=bool(subscriber),
-            articles=np.array(articles), clicked=tuple(clicked or ()),
-            read_s=np.nan if read is None else read, scroll=np.nan if scroll is None else scroll,
-        )
+    return list(_impressions(_behaviours(folder)))
+
+
+def _behaviours(folder: Path) -> pa.Table:
+    return pq.read_table(folder / "behaviors.parquet", columns=_COLUMNS).sort_by("impression_time")
+
+
+def _impressions(behaviours: pa.Table) -> Iterator[Impression]:
+    """Turn a table into impressions a slice at a time: as columns the log is small, as objects it would not be."""
+    for start in range(0, len(behaviours), _GROUP):
+        part = behaviours.slice(start, _GROUP)
+        columns = [part[name].to_pylist() for name in _COLUMNS if name != "impression_time"]
         for time, number, device, articles, clicked, user, sso, subscriber, read, scroll in zip(
-            seconds.tolist(), *columns, strict=True
+            _seconds(part).tolist(), *columns, strict=True
+        ):
+            yield Impression(
+                id=number, time=time, user=user, device=device or 0, is_sso=bool(sso), is_subscriber=bool(subscriber),
+                articles=np.array(articles), clicked=tuple(clicked or ()),
+                read_s=np.nan if read is None else read, scroll=np.nan if scroll is None else scroll,
+            )  # fmt: skip
+
+
+def _seconds(behaviours: pa.Table) -> Array:
+    return np.asarray(behaviours["impression_time"].to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6)
+
+
+def _chosen_splits(train: pa.Table, test: pa.Table, rows: int | None) -> list[str | None]:
+    """Name the split of each impression up to the last one kept; None is not kept, but later ones still know of it."""
+    times = _seconds(train)
+    late = int(np.searchsorted(times, times[-1] - _DAY_S)) if len(times) else 0
+    if not late or not len(test):
+        raise DataError(
+            "EB-NeRD needs more than a day of impressions in train and some in validation", fix="fetch the files again"
         )
-    ]  # fmt: skip
+    sizes = {"train": late, "validation": len(times) - late, "test": len(test)}
+    candidates = pc.sum(pc.list_value_length(train["article_ids_inview"].slice(0, late))).as_py()
+    share = min(1.0, (rows or candidates) / candidates)
+    kept = {split: max(1, round(size * share)) for split, size in sizes.items()}
+    return [
+        *_repeated(None, sizes["train"] - kept["train"]),
+        *_repeated("train", kept["train"]),
+        *_repeated("validation", kept["validation"]),
+        *_repeated(None, sizes["validation"] - kept["validation"]),
+        *_repeated("test", kept["test"]),
+    ]
+
+
+def _repeated(split: str | None, times: int) -> list[str | None]:
+    return [split] * times
 
 
 def featurise(impressions: Iterable[Impression], raw: Path) -> Iterator[Row]:
@@ -162,15 +210,6 @@ def _request_features(impression: Impression, users: UserLog) -> dict[str, Any]:
         "list_size": float(len(impression.articles)),
         **users.features(impression.user, impression.time),
     }
-
-
-def _bounded(splits: dict[str, list[Row]], rows: int | None) -> dict[str, list[Row]]:
-    total = sum(len(row.impression.articles) for row in splits["train"])
-    if rows is None or rows >= total:
-        return splits
-    share = rows / total
-    kept = {name: max(1, round(len(part) * share)) for name, part in splits.items()}
-    return {name: part[-kept[name] :] if name == "train" else part[: kept[name]] for name, part in splits.items()}
 
 
 def _table(rows: list[Row], info: DatasetInfo) -> pa.Table:

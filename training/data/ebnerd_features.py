@@ -1,10 +1,13 @@
 """What is known of articles and users while the EB-NeRD log is read forward in time."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -15,6 +18,8 @@ __all__ = ["ArticleLog", "Candidates", "UserLog"]
 Array = NDArray[Any]
 Candidates = dict[str, Array]
 _HOUR = 3600.0
+_USERS_AT_ONCE = 500
+_ARTICLES_AT_ONCE = 1_000
 _WINDOWS = {"30m": 0.5 * _HOUR, "2h": 2 * _HOUR, "6h": 6 * _HOUR, "1d": 24 * _HOUR, "all": np.inf}
 _PRIOR_RATE, _PRIOR_SHOWS = 0.09, 10.0
 _PRIOR_LOG_READ, _PRIOR_READS = 3.0, 5.0
@@ -63,8 +68,7 @@ class ArticleLog:
     @classmethod
     def open(cls, raw: Path) -> "ArticleLog":
         """Read what is fixed of every article: id, length, premium."""
-        premium = pq.read_table(raw / "articles_premium.parquet")
-        length = pq.read_table(raw / "articles_length.parquet")
+        length, premium = _articles(raw)
         ids = np.unique(np.concatenate([_ints(premium["article_id"]), _ints(length["article_id"]), *_shown_ids(raw)]))
         return cls(ids, _spread(ids, length, "article_length"), _spread(ids, premium, "premium"))
 
@@ -220,8 +224,7 @@ class UserLog:
 
     def _learn(self, history: Path, *, users: set[int] | None, count_articles: bool) -> None:
         columns = ["user_id", "article_id_fixed", "impression_time_fixed", "read_time_fixed"]
-        for entry in pq.read_table(history, columns=columns).to_pylist():
-            user, articles, times, reads = (entry[column] for column in columns)
+        for user, articles, times, reads in _entries(history, columns):
             if users is not None and user in users:
                 continue
             rows = self._articles.rows(np.array(articles))
@@ -232,6 +235,36 @@ class UserLog:
                 self.read(user, seconds or 0.0)
             if count_articles:
                 self._articles.past(rows, np.array(times, dtype="datetime64[us]").astype(np.int64) / 1e6)
+
+
+def _entries(history: Path, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+    """Read users a few at a time: as Python objects all pasts together would outweigh the log."""
+    with pq.ParquetFile(history) as file:
+        for batch in file.iter_batches(batch_size=_USERS_AT_ONCE, columns=columns):
+            yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
+
+
+def _articles(raw: Path) -> tuple[pa.Table, pa.Table]:
+    """Read lengths and premium flags from the official ``articles.parquet``, or from an extract's two files.
+
+    The length is that of the body in characters; bodies are never all in memory.
+    """
+    path = raw / "articles.parquet"
+    if not path.is_file():
+        return pq.read_table(raw / "articles_length.parquet"), pq.read_table(raw / "articles_premium.parquet")
+    with pq.ParquetFile(path) as file:
+        parts = [
+            pa.table(
+                {
+                    "article_id": batch["article_id"],
+                    "article_length": pc.utf8_length(batch["body"]).cast(pa.float64()),
+                    "premium": batch["premium"].cast(pa.float64()),
+                }
+            )
+            for batch in file.iter_batches(batch_size=_ARTICLES_AT_ONCE, columns=["article_id", "body", "premium"])
+        ]
+    articles = pa.concat_tables(parts)
+    return articles, articles
 
 
 def _ints(column: Any) -> Array:

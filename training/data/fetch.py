@@ -20,22 +20,29 @@ class PublicSet:
     """A file and where its owner publishes it.
 
     Args:
+        source: The data set that reads it, as ``fulcrum train --data`` names it.
         digest: ``algorithm:hex`` as its owner states it; None where no checksum is published. Then the first
             download is trusted and its sha256 kept beside it, and every later one has to match.
     """
 
     url: str
+    source: str
     digest: str | None = None
 
 
 PUBLIC_SETS = {
-    "ebnerd-demo": PublicSet(url="https://ebnerd-dataset.s3.eu-west-1.amazonaws.com/ebnerd_demo.zip"),
-    "ebnerd-small": PublicSet(url="https://ebnerd-dataset.s3.eu-west-1.amazonaws.com/ebnerd_small.zip"),
+    "ebnerd-demo": PublicSet(url="https://ebnerd-dataset.s3.eu-west-1.amazonaws.com/ebnerd_demo.zip", source="ebnerd"),
+    "ebnerd-small": PublicSet(
+        url="https://ebnerd-dataset.s3.eu-west-1.amazonaws.com/ebnerd_small.zip", source="ebnerd-small"
+    ),
     "kuairand-pure": PublicSet(
         url="https://zenodo.org/records/10439422/files/KuaiRand-Pure.tar.gz",
+        source="kuairand",
         digest="md5:0820331067a3784d9691136f772b35a7",
     ),
-    "census-income": PublicSet(url="https://archive.ics.uci.edu/static/public/117/census+income+kdd.zip"),
+    "census-income": PublicSet(
+        url="https://archive.ics.uci.edu/static/public/117/census+income+kdd.zip", source="census-income"
+    ),
 }
 
 

@@ -8,8 +8,9 @@
           test.parquet        later than validation
           items.parquet       optional: item_id and the static candidate fields
 
-Columns of a split: ``request_id``, ``time``, the user key, request fields as scalars (sequences as lists),
-``item_id`` and candidate fields as lists of equal length, labels as lists of float32, null where not defined.
+Columns of a split: ``request_id``, ``time``, the user key, request fields as scalars (sequences and vectors as
+lists), ``item_id`` and candidate fields as lists of equal length, labels as lists of float32, null where not
+defined, and, where the dataset weighs its rows, their weights as lists of float32.
 """
 
 import hashlib
@@ -18,15 +19,16 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from contract.features import Side
 from contract.frozen import Frozen
+from training.data.declarations import FieldDeclaration, LabelDeclaration, check_fields
+from training.data.weights import checked_weights
 from training.errors import DataError
 
 __all__ = [
@@ -42,52 +44,6 @@ __all__ = [
 SPLITS = ("train", "validation", "test")
 _INFO = "dataset.json"
 _ITEMS = "items.parquet"
-_TYPES: dict[str, pa.DataType] = {"string": pa.string(), "int": pa.int64(), "float": pa.float64()}
-
-
-class FieldDeclaration(Frozen):
-    """One feature, before it is fitted.
-
-    Args:
-        name: A Python identifier; number fields become formula variables.
-        scaling: Of number fields: ``log`` is log1p then standardised.
-        shares: Field whose embedding table this one reads.
-        static: A candidate field that belongs in the item table.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    side: Side
-    kind: Literal["categorical", "hashed", "numeric", "sequence"]
-    dtype: Literal["string", "int", "float"]
-    scaling: Literal["standard", "log", "quantile", "none"] = "standard"
-    buckets: int | None = None
-    max_length: int | None = None
-    shares: str | None = None
-    min_count: int = 1
-    static: bool = False
-
-    @property
-    def value_type(self) -> pa.DataType:
-        """Arrow type of one value; a sequence is a list of values."""
-        base = _TYPES[self.dtype]
-        return pa.list_(base) if self.kind == "sequence" else base
-
-    @property
-    def column_type(self) -> pa.DataType:
-        """Arrow type of the column in a split; candidates stand in lists."""
-        return pa.list_(self.value_type) if self.side == "candidate" else self.value_type
-
-
-class LabelDeclaration(Frozen):
-    """One thing to predict.
-
-    Args:
-        given: Label that has to be 1 for this one to be defined.
-    """
-
-    name: str
-    kind: Literal["binary", "count", "regression", "duration"]
-    given: str | None = None
 
 
 class SplitInfo(Frozen):
@@ -106,6 +62,7 @@ class DatasetInfo(Frozen):
 
     Args:
         user_key: Column that names the user, for GAUC.
+        weight: Column that says how much each row counts in training; None where all count the same.
         baselines: Name to a formula over number fields, to compare rankings with.
         notes: What a reader of the numbers has to know.
     """
@@ -115,10 +72,21 @@ class DatasetInfo(Frozen):
     fields: tuple[FieldDeclaration, ...] = Field(min_length=1)
     labels: tuple[LabelDeclaration, ...] = Field(min_length=1)
     user_key: str = "user_id"
+    weight: str | None = None
     default_formula: str
     baselines: dict[str, str] = Field(default_factory=dict)
     notes: str = ""
     splits: dict[str, SplitInfo] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_fields(self.fields)
+        columns = ["request_id", "time", "item_id", *([self.weight] if self.weight else [])]
+        columns += [field.name for field in self.fields] + [label.name for label in self.labels]
+        if len(set(columns)) != len(columns):
+            msg = f"column names repeat: {sorted({name for name in columns if columns.count(name) > 1})}"
+            raise ValueError(msg)
+        return self
 
     def arrow_schema(self) -> pa.Schema:
         """Give the schema of every split."""
@@ -127,6 +95,8 @@ class DatasetInfo(Frozen):
         columns["item_id"] = pa.list_(pa.string())
         columns |= {field.name: field.column_type for field in self.fields if field.side == "candidate"}
         columns |= {label.name: pa.list_(pa.float32()) for label in self.labels}
+        if self.weight is not None:
+            columns[self.weight] = pa.list_(pa.float32())
         return pa.schema(list(columns.items()))
 
 
@@ -150,8 +120,9 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """One sha256 over the checksums of all splits."""
+        """One sha256 over the checksums of all splits, and of the vectors that tables start from."""
         lines = [f"{name} {split.sha256}" for name, split in sorted(self.info.splits.items())]
+        lines += [_sha256(self.path / field.pretrained) for field in self.info.fields if field.pretrained]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def row_groups(self, split: str) -> Iterator[pa.Table]:
@@ -181,6 +152,9 @@ def open_dataset(path: Path) -> Dataset:
         raise DataError(f"{path / _INFO}: {error.errors()[0]['msg']}", fix="prepare the data again") from None
     for split in info.splits.values():
         _check_columns(path / split.file, info.arrow_schema())
+    for field in info.fields:
+        if field.pretrained is not None and not (path / field.pretrained).is_file():
+            raise DataError(f"{path / field.pretrained}, which {field.name!r} starts from, is missing")
     return Dataset(path, info)
 
 
@@ -231,7 +205,7 @@ class DatasetWriter:
         """Append requests to a split, as one row group, in order of time.
 
         Raises:
-            DataError: When a column is missing or has another type.
+            DataError: When a column is missing, has another type or another length, or a weight is not usable.
         """
         schema = self.info.arrow_schema()
         if not table.num_rows:
@@ -241,6 +215,8 @@ class DatasetWriter:
         except (KeyError, pa.ArrowInvalid, ValueError) as error:
             raise DataError(f"the rows of {split!r} do not fit the declaration: {error}") from None
         self._check_lengths(split, table)
+        if self.info.weight is not None:
+            checked_weights(table, self.info.weight, split)
         if split not in self._writers:
             self._writers[split] = pq.ParquetWriter(self._draft / f"{split}.parquet", schema, compression="zstd")
             self._sizes[split] = {"requests": 0, "rows": 0, "first_time": str(table["time"][0])}
@@ -253,7 +229,8 @@ class DatasetWriter:
     def _check_lengths(self, split: str, table: pa.Table) -> None:
         wanted = pc.list_value_length(table["item_id"])
         names = [field.name for field in self.info.fields if field.side == "candidate"]
-        for name in [*names, *(label.name for label in self.info.labels)]:
+        names += [label.name for label in self.info.labels]
+        for name in names + [self.info.weight] * (self.info.weight is not None):
             if not pc.list_value_length(table[name]).equals(wanted):
                 raise DataError(f"{split}: the lists of {name!r} are not as long as those of item_id")
 
@@ -262,6 +239,10 @@ class DatasetWriter:
         static = [field for field in self.info.fields if field.static]
         schema = pa.schema([("item_id", pa.string()), *((field.name, field.value_type) for field in static)])
         pq.write_table(items.select(schema.names).cast(schema), self._draft / _ITEMS, compression="zstd")
+
+    def add_file(self, source: Path) -> None:
+        """Copy a file that the declaration names, such as the vectors that a table starts from, into the dataset."""
+        shutil.copyfile(source, self._draft / source.name)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

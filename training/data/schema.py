@@ -19,8 +19,10 @@ from contract.features import (
     Scaling,
     Sequence,
     Standard,
+    Vector,
 )
-from training.data.format import Dataset, FieldDeclaration
+from training.data.declarations import FieldDeclaration, table_of
+from training.data.format import Dataset
 
 __all__ = ["fit_schema", "flat_column"]
 
@@ -77,15 +79,29 @@ class _Numbers:
             self._stride *= 2
 
 
-_Fitter = _Values | _Numbers
+class _Vectors:
+    """Sums the squares of a vector field's numbers."""
+
+    def __init__(self) -> None:
+        self._squares, self._numbers = 0.0, 0
+
+    def see(self, column: pa.Array) -> None:
+        numbers = column.flatten().drop_null().to_numpy().astype(np.float64)
+        numbers = numbers[np.isfinite(numbers)]
+        self._squares += float(numbers @ numbers)
+        self._numbers += len(numbers)
+
+    def root_mean_square(self) -> float:
+        return float(np.sqrt(self._squares / max(1, self._numbers))) or 1.0
+
+
+_Fitter = _Values | _Numbers | _Vectors
 
 
 def _fitter(field: FieldDeclaration) -> _Fitter:
+    if field.kind == "vector":
+        return _Vectors()
     return _Numbers() if field.kind == "numeric" else _Values()
-
-
-def _table_of(field: FieldDeclaration) -> str:
-    return field.shares or field.name
 
 
 def _vocabularies(
@@ -94,9 +110,9 @@ def _vocabularies(
     """Order each table's values by how often they came, then by value, so that a refit gives the same ids."""
     counts: dict[str, Counter[str | int]] = {}
     floors: dict[str, int] = {}
-    hashed = {_table_of(field) for field in fields if field.kind == "hashed"}
+    hashed = {table_of(field) for field in fields if field.kind == "hashed"}
     for field in fields:
-        fit, table = fits[field.name], _table_of(field)
+        fit, table = fits[field.name], table_of(field)
         if isinstance(fit, _Values) and table not in hashed:
             counts.setdefault(table, Counter()).update(fit.counts)
             floors[table] = max(floors.get(table, 1), field.min_count)
@@ -112,13 +128,24 @@ def _vocabularies(
 
 
 def _field(field: FieldDeclaration, fit: _Fitter) -> AnyField:
-    name, side, table = field.name, field.side, _table_of(field)
+    name, side, table = field.name, field.side, table_of(field)
     if isinstance(fit, _Numbers):
         default = float(np.median(fit.sample)) if len(fit.sample) else 0.0
         return Numeric(name=name, side=side, scaling=_scaling(field, fit.sample), default=default)
+    if isinstance(fit, _Vectors):
+        scale = fit.root_mean_square() if field.scaling == "standard" else 1.0
+        return Vector(name=name, side=side, dim=field.dim or 1, scale=scale, project=field.project)
     dtype = "int" if field.dtype == "int" else "string"
     if field.kind == "sequence":
-        return Sequence(name=name, side=side, dtype=dtype, table=table, max_length=field.max_length or 1)
+        return Sequence(
+            name=name,
+            side=side,
+            dtype=dtype,
+            table=table,
+            max_length=field.max_length or 1,
+            pooling=field.pooling,
+            target=field.target,
+        )
     if field.kind == "hashed":
         return Hashed(name=name, side=side, dtype=dtype, table=table, buckets=field.buckets or 1)
     return Categorical(name=name, side=side, dtype=dtype, table=table)
@@ -128,7 +155,10 @@ def _scaling(field: FieldDeclaration, sample: np.ndarray[tuple[int], np.dtype[np
     if field.scaling == "none" or not len(sample):
         return Standard(mean=0.0, std=1.0)
     if field.scaling == "quantile":
-        points = np.unique(np.quantile(sample, np.linspace(0, 1, _QUANTILES)))
+        # Where one value fills most rows (no capital gain), all quantiles of the rows are that value: those of the
+        # distinct values stand beside them.
+        shares = np.linspace(0, 1, _QUANTILES)
+        points = np.unique(np.concatenate([np.quantile(part, shares) for part in (sample, np.unique(sample))]))
         if len(points) >= 2:
             return Quantile(points=tuple(points.tolist()))
     if field.scaling == "log":

@@ -1,5 +1,51 @@
 """Multi-task rankers, one paper a file. Importing this package fills the registry."""
 
-from training.models import cea, info_select, mmoe, pepnet, shared_bottom, single_task, star
+from training.models import (
+    adatt,
+    aitm,
+    cea,
+    cgc,
+    cross_stitch,
+    escm2,
+    esmm,
+    home,
+    info_select,
+    l2_soft,
+    mmoe,
+    omoe,
+    pepnet,
+    ple,
+    sample_weighting,
+    shared_bottom,
+    single_task,
+    sluice,
+    snr,
+    star,
+    stem,
+    tensor_factorisation,
+)
 
-__all__ = ["cea", "info_select", "mmoe", "pepnet", "shared_bottom", "single_task", "star"]
+__all__ = [
+    "adatt",
+    "aitm",
+    "cea",
+    "cgc",
+    "cross_stitch",
+    "escm2",
+    "esmm",
+    "home",
+    "info_select",
+    "l2_soft",
+    "mmoe",
+    "omoe",
+    "pepnet",
+    "ple",
+    "sample_weighting",
+    "shared_bottom",
+    "single_task",
+    "sluice",
+    "snr",
+    "star",
+    "stem",
+    "tensor_factorisation",
+]

@@ -14,6 +14,7 @@ from contract.tasks import Task
 from training.heads.registry import head_of
 from training.inputs import TensorInputs
 from training.losses import RowLoss, own_row_loss
+from training.models.embedding import ATTENTION_HIDDEN
 from training.models.layers import Features, tower
 
 __all__ = ["ModelConfig", "MultiTaskModel", "NoOptions", "ParameterGroup"]
@@ -32,6 +33,7 @@ class ModelConfig(Frozen):
         tower_hidden: Widths of each task's tower.
         num_experts: Experts, where the architecture has them; of each group where it has several.
         dropout: Share of hidden units dropped in training.
+        attention_hidden: Hidden units of the attention to each sequence that has one.
         options: What the architecture has of its own, by name; see its ``Options``.
     """
 
@@ -40,6 +42,7 @@ class ModelConfig(Frozen):
     tower_hidden: tuple[int, ...] = (32,)
     num_experts: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    attention_hidden: int = Field(default=ATTENTION_HIDDEN, ge=1)
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -63,7 +66,7 @@ class MultiTaskModel(nn.Module, ABC):
 
     Args:
         schema: What it reads.
-        tasks: What it predicts, fitted.
+        tasks: What the data set declares, fitted; ``task_specs`` has what it serves of them.
         config: Its sizes.
     """
 
@@ -73,14 +76,17 @@ class MultiTaskModel(nn.Module, ABC):
 
     def __init__(self, schema: FeatureSchema, tasks: Sequence[Task], config: ModelConfig) -> None:
         super().__init__()
-        self.task_specs: dict[str, Task] = {task.name: task for task in tasks}
+        self.task_specs: dict[str, Task] = {task.name: task for task in self.adapt_tasks(tasks, config)}
         self.tasks = tuple(self.task_specs)
         self.config = config
-        self.features = Features(schema, config.embedding_dim)
+        self.features = Features(schema, config.embedding_dim, config.attention_hidden)
 
     @classmethod
-    def adapt_tasks(cls, tasks: Sequence[Task]) -> tuple[Task, ...]:
-        """Give the tasks as this architecture serves them: all of them, unless it adds or drops heads."""
+    def adapt_tasks(cls, tasks: Sequence[Task], _config: ModelConfig) -> tuple[Task, ...]:
+        """Give the tasks as this architecture serves them: all of them, unless it adds or drops heads.
+
+        Giving the result in again changes nothing: a checkpoint is built from its served tasks.
+        """
         return tuple(tasks)
 
     @abstractmethod

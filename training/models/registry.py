@@ -68,7 +68,7 @@ def build_model(name: str, schema: FeatureSchema, tasks: Sequence[Task], config:
     """Build an architecture.
 
     Args:
-        tasks: As :meth:`~training.models.base.MultiTaskModel.adapt_tasks` gives them.
+        tasks: As declared, fitted; the model's ``task_specs`` has those that it serves.
 
     Raises:
         UnknownArchitecture: Naming those that exist.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contract.encoding import Encoder, hash_bucket, numeric_column
 from contract.errors import EncodingError
-from contract.features import Categorical, FeatureSchema, Hashed, LogStandard, Numeric, Sequence, Standard
+from contract.features import Categorical, FeatureSchema, Hashed, LogStandard, Numeric, Sequence, Standard, Vector
 
 PRICE = Numeric(name="price", side="candidate", scaling=Standard(mean=1.0, std=2.0), default=4.0)
 SCHEMA = FeatureSchema(
@@ -18,6 +18,7 @@ SCHEMA = FeatureSchema(
         Categorical(name="item", side="candidate", dtype="int", table="item"),
         Hashed(name="shop", side="candidate", dtype="string", table="shop", buckets=50),
         Sequence(name="seen", side="candidate", dtype="int", table="item", max_length=2),
+        Vector(name="picture", side="candidate", dim=3, scale=2.0),
         PRICE,
         Numeric(name="length", side="candidate", scaling=LogStandard(mean=0.0, std=1.0)),
     ),
@@ -149,3 +150,85 @@ def test_an_overlay_changes_the_given_fields_alone():
     assert changed.ids.tolist() == base.ids.tolist()
     assert changed.dense[:, 0].tolist() == [2.0, 3.0]
     assert base.dense[:, 0].tolist() == [0.0, 1.0]
+
+
+def test_a_vector_is_divided_by_its_scale_and_zeros_where_it_is_missing():
+    sides = encode(picture=[[2.0, -4, 6], None, [0.0, 0.0, 1.0]])
+
+    assert sides.dense[:, 2:].tolist() == [[1.0, -2.0, 3.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.5]]
+    assert encode(price=[1.0]).dense[:, 2:].tolist() == [[0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("vector", "place"),
+    [
+        ([1.0, 2.0], "/picture/1"),
+        ([], "/picture/1"),
+        ([1.0, 2.0, 3.0, 4.0], "/picture/1"),
+        (1.0, "/picture/1"),
+        ("123", "/picture/1"),
+        ([1.0, None, 3.0], "/picture/1/1"),
+        ([1.0, 2.0, math.nan], "/picture/1/2"),
+        ([math.inf, 2.0, 3.0], "/picture/1/0"),
+        ([1.0, 1e300, 3.0], "/picture/1/1"),
+        ([1.0, 10**400, 3.0], "/picture/1/1"),
+        ([1.0, 2.0, "3"], "/picture/1/2"),
+        ([1.0, True, 3.0], "/picture/1/1"),
+        ([1.0, [2.0], 3.0], "/picture/1/1"),
+    ],
+)
+def test_a_vector_that_does_not_fit_is_refused_with_its_place(vector, place):
+    for column in ([None, vector], [[0.0] * 3, vector], [np.zeros(3), vector]):
+        with pytest.raises(EncodingError) as refused:
+            encode(picture=column)
+        assert refused.value.path == place
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_number_that_is_not_finite_is_refused_in_arrays_of_vectors_too(bad):
+    column = np.array([[1.0, 2.0, 3.0], [1.0, bad, 3.0]])
+
+    for vectors in (column, list(column), column.tolist()):
+        with pytest.raises(EncodingError) as refused:
+            encode(picture=vectors)
+        assert refused.value.path == "/picture/1/1"
+
+
+@given(st.lists(st.none() | st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_vectors_encode_to_the_same_bits_from_lists_and_from_arrays(vectors):
+    arrays = [None if vector is None else np.array(vector, dtype=np.float32) for vector in vectors]
+
+    assert encode(picture=vectors).dense.tobytes() == encode(picture=arrays).dense.tobytes()
+
+
+def test_a_bad_value_of_a_sequence_is_refused_with_its_row_and_position():
+    with pytest.raises(EncodingError) as refused:
+        encode(seen=[[10], [], [20, "x"]])
+
+    assert refused.value.path == "/seen/2/1"
+
+
+def test_values_of_a_sequence_that_are_null_are_missing_and_keep_their_place():
+    assert encode(seen=[[None, 10], [99, None]]).ids[:, 2:].tolist() == [[0, 2], [1, 0]]
+
+
+def test_an_overlay_replaces_the_columns_of_a_vector_alone():
+    base = encode(price=[1.0], length=[0.0], picture=[[2.0, 2.0, 2.0]])
+
+    changed = ENCODER.overlay(base, {"picture": [[4.0, 6.0, 8.0]]})
+    again = ENCODER.overlay(changed, {"length": [1.0]})
+
+    assert changed.dense.tolist() == [[0.0, 0.0, 2.0, 3.0, 4.0]]
+    assert again.dense[:, [0, 2, 3, 4]].tolist() == [[0.0, 2.0, 3.0, 4.0]]
+    assert base.dense[:, 2:].tolist() == [[1.0, 1.0, 1.0]]
+
+
+def test_an_overlay_of_several_fields_is_as_if_they_had_been_there_from_the_start():
+    stored = {"item": [10, 20], "shop": ["x", "y"], "price": [1.0, 3.0], "picture": [[1.0] * 3, None]}
+    sent = {"seen": [[10], None], "price": [5.0, None], "length": [2.0, 9.0], "picture": [None, [2.0] * 3]}
+
+    changed = ENCODER.overlay(encode(**stored), sent)
+
+    whole = encode(**(stored | sent))
+    assert changed.ids.tobytes() == whole.ids.tobytes()
+    assert changed.dense.tobytes() == whole.dense.tobytes()

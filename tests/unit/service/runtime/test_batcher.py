@@ -11,22 +11,7 @@ from hypothesis import strategies as st
 from contract.arrays import GraphInputs, SideArrays
 from service.errors import DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
 from service.runtime.batcher import Batcher
-from tests.fakes import ManualClock
-
-
-class Recorder:
-    """Remembers what observers are told."""
-
-    def __init__(self):
-        self.batches = []
-        self.swaps = []
-
-    def observe_batch(self, *, rows, requests):
-        self.batches.append((rows, requests))
-
-    def observe_swap(self, *, result):
-        self.swaps.append(result)
-
+from tests.fakes import ManualClock, Recorder
 
 PATIENCE_S = 30.0
 

@@ -16,21 +16,7 @@ from service.runtime.onnx import OnnxRuntime
 from service.runtime.registry import ModelRegistry
 from service.stores.items import MemoryItemStore
 from tests.conftest import ROOT
-from tests.fakes import ManualClock
-
-
-class Recorder:
-    """Remembers what observers are told."""
-
-    def __init__(self):
-        self.batches = []
-        self.swaps = []
-
-    def observe_batch(self, *, rows, requests):
-        self.batches.append((rows, requests))
-
-    def observe_swap(self, *, result):
-        self.swaps.append(result)
+from tests.fakes import ManualClock, Recorder
 
 
 def load(bundle):

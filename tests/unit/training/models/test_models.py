@@ -8,6 +8,7 @@ import torch
 from contract.durations import Smearing
 from contract.features import Categorical, FeatureSchema, LogStandard, Numeric, Quantile, Sequence, Standard
 from contract.tasks import BinaryTask, DurationTask
+from tests.every_kind import every_kind_schema
 from training.errors import UnknownArchitecture
 from training.export import ServingModule, export_graph, input_specs, random_inputs
 from training.inputs import as_tensors
@@ -16,6 +17,7 @@ from training.models.layers import FactoredLinear, FeatureEmbedding
 from training.models.registry import architectures, build_model, register
 
 TASKS = (BinaryTask(name="ctr"), DurationTask(name="duration", given="ctr"))
+ONE_HEAD = ("sample_weighting",)
 CONFIG = ModelConfig(embedding_dim=4, hidden=(6, 5), tower_hidden=(3,), num_experts=3, dropout=0.0)
 
 
@@ -67,7 +69,7 @@ def test_mmoe_mixes_experts_by_the_softmax_of_a_linear_gate():
     torch.manual_seed(0)
     model = build_model("mmoe", _candidates_only(), [BinaryTask(name="a"), BinaryTask(name="b")], ModelConfig(
         embedding_dim=2, hidden=(3,), tower_hidden=(), num_experts=2, dropout=0.0))  # fmt: skip
-    for parameter in model.gates.parameters():
+    for parameter in model.gate.parameters():
         torch.nn.init.normal_(parameter)
     model.eval()
     inputs = as_tensors(random_inputs(_candidates_only(), 1, 4, np.random.default_rng(0)))
@@ -77,7 +79,7 @@ def test_mmoe_mixes_experts_by_the_softmax_of_a_linear_gate():
 
     first = model.experts.first.candidate
     hidden = torch.relu(c @ first.weight.T + first.bias).reshape(4, 2, 3)
-    gate = torch.softmax((c @ model.gates.candidate.weight.T + model.gates.candidate.bias)[:, 2:], dim=1)
+    gate = torch.softmax((c @ model.gate.candidate.weight.T + model.gate.candidate.bias)[:, 2:], dim=1)
     mixed = (hidden * gate[:, :, None]).sum(dim=1)
     torch.testing.assert_close(got, model.towers["b"][1](mixed))
 
@@ -108,18 +110,24 @@ def test_single_tasks_share_no_parameter_and_no_gradient():
     assert any(p.grad is not None for p in model.networks["ctr"].parameters())
 
 
-@pytest.mark.parametrize("schema", [_schema(), _candidates_only()], ids=["both sides", "candidates only"])
+@pytest.mark.parametrize(
+    "schema",
+    [_schema(), _candidates_only(), every_kind_schema()],
+    ids=["both sides", "candidates only", "every kind of feature"],
+)
 @pytest.mark.parametrize("arch", list(architectures()))
 def test_every_architecture_exports_and_onnx_runtime_agrees_with_torch(arch, schema, tmp_path):
     torch.manual_seed(1)
     model = build_model(arch, schema, TASKS, CONFIG)
-    tasks = (BinaryTask(name="ctr"), DurationTask(name="duration", given="ctr", debias=Smearing(factor=1.3)))
+    debiased = {"duration": DurationTask(name="duration", given="ctr", debias=Smearing(factor=1.3))}
+    tasks = tuple(debiased.get(name, task) for name, task in model.task_specs.items())
     module = ServingModule(model, tasks, [spec.name for spec in input_specs(schema)])
 
     export_graph(module, schema, tmp_path / "model.onnx")  # raises ParityError above 1e-5
 
     session = ort.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
-    assert [output.name for output in session.get_outputs()] == ["ctr", "duration_seconds", "log_duration"]
+    served = ["ctr"] if arch in ONE_HEAD else ["ctr", "duration_seconds", "log_duration"]
+    assert [output.name for output in session.get_outputs()] == served
 
 
 @pytest.mark.parametrize("arch", list(architectures()))
