@@ -6,10 +6,13 @@ import torch
 
 from contract.features import Categorical, FeatureSchema, Hashed, LogStandard, Numeric, Sequence, Standard
 from contract.tasks import BinaryTask, DurationTask
+from tests.rankers import count_parameters
+from training.config import OptimConfig
 from training.export import ServingModule, export_graph, input_specs, random_inputs
 from training.inputs import as_tensors
 from training.models.base import ModelConfig
 from training.models.registry import build_model
+from training.optim import Optimisers
 
 DIM = 4
 TASKS = (BinaryTask(name="click"), BinaryTask(name="like"), BinaryTask(name="share"))
@@ -43,12 +46,6 @@ def small_schema():
     )
 
 
-def candidates_only():
-    return FeatureSchema(
-        fields=(Categorical(name="item", side="candidate", dtype="int", table="item"),), vocabularies={"item": (1, 2)}
-    )
-
-
 def small_inputs(requests=3, candidates=12, *, schema=None, seed=0):
     return as_tensors(random_inputs(schema or small_schema(), requests, candidates, np.random.default_rng(seed)))
 
@@ -69,23 +66,8 @@ def scattered(model, *, seed=1, std=0.4):
     return model.eval()
 
 
-def joined(model, inputs):
-    """Both sides as an ordinary model reads them, ``[N, U + C]``."""
-    u, c = model.features(inputs)
-    return torch.cat([u[inputs.request_index], c], dim=1)
-
-
-def affine(layer):
-    """Weight ``[out, U + C]`` and bias of a factored layer."""
-    return torch.cat([layer.request.weight, layer.candidate.weight], dim=1), layer.request.bias
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def dense_count(model):
-    return count(model) - count(model.features)
+    return count_parameters(model) - count_parameters(model.features)
 
 
 def assert_exports(model, schema, path):
@@ -98,3 +80,15 @@ def assert_exports(model, schema, path):
 
 def with_duration():
     return (BinaryTask(name="click"), DurationTask(name="watch", given="click"))
+
+
+def last_loss(model, loss_of_a_batch, *, steps):
+    """Train as the trainer steps, and give the loss of the last batch."""
+    optimisers = Optimisers(model.train(), [], OptimConfig(learning_rate=0.01))
+    loss = None
+    for _ in range(steps):
+        loss = loss_of_a_batch()
+        optimisers.zero_grad()
+        loss.backward()
+        optimisers.step(max_norm=10.0)
+    return loss.item()

@@ -1,33 +1,33 @@
-"""Where each field stands in the vector of its side: to mask whole fields, to squeeze them, to pick some."""
+"""The fields in the vector of a side: to mask them whole, to squeeze each to a number, to pick some."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-from contract.features import Categorical, FeatureSchema, Side, id_width
+from contract.features import Categorical, FeatureSchema, id_width
 from training.errors import InvalidOption
 
 __all__ = ["FieldLayout", "FieldPicker", "domain_field"]
 
 
 class FieldLayout(nn.Module):
-    """The fields of one side: D columns for an id field, one for a number, ids first.
+    """Where the F fields of one side stand in its vector.
 
     Args:
-        schema: Has the fields.
-        side: Which side; X stands for its rows, V for its width.
-        dim: Width D of an id field's vector.
+        spans: Columns of each field, in their order; see
+            :meth:`training.models.embedding.FeatureEmbedding.spans`. X stands for the side's rows, V for its width.
     """
 
     field_of_column: Tensor
 
-    def __init__(self, schema: FeatureSchema, side: Side, dim: int) -> None:
+    def __init__(self, spans: Mapping[str, slice]) -> None:
         super().__init__()
-        ids, numbers = schema.ids_on(side), schema.numbers_on(side)
-        self.names = tuple(field.name for field in (*ids, *numbers))
-        self.num_ids, self.dim = len(ids), dim
-        columns = [index for index, name in enumerate(self.names) for _ in range(dim if index < len(ids) else 1)]
+        self.names = tuple(spans)
+        widths = [span.stop - span.start for span in spans.values()]
+        self.runs = [(width, len(list(fields))) for width, fields in groupby(widths)]
+        columns = [field for field, width in enumerate(widths) for _ in range(width)]
         self.register_buffer("field_of_column", torch.tensor(columns, dtype=torch.int64), persistent=False)
 
     def expand(self, mask_F: Tensor) -> Tensor:
@@ -36,28 +36,27 @@ class FieldLayout(nn.Module):
 
     def squeeze(self, x_XV: Tensor) -> Tensor:
         """Give the mean over each field's columns, ``[X, F]``."""
-        if self.num_ids == 0:
-            return x_XV
-        ids_XV, numbers_XM = x_XV[:, : self.num_ids * self.dim], x_XV[:, self.num_ids * self.dim :]
-        means_XI = ids_XV.reshape(-1, self.num_ids, self.dim).mean(dim=2)
-        return means_XI if self.num_ids == len(self.names) else torch.cat([means_XI, numbers_XM], dim=1)
-
-    def columns(self, names: Collection[str]) -> list[int]:
-        """Give the columns of some fields; those that stand on the other side have none here."""
-        return [column for column, field in enumerate(self.field_of_column.tolist()) if self.names[field] in names]
+        pieces = torch.split(x_XV, [width * count for width, count in self.runs], dim=1)
+        means = [
+            piece if width == 1 else piece.reshape(-1, count, width).mean(dim=2)
+            for piece, (width, count) in zip(pieces, self.runs, strict=True)
+        ]
+        return torch.cat(means, dim=1) if means else x_XV
 
 
 class FieldPicker(nn.Module):
-    """Some columns of one side's vector.
+    """The columns of some fields of one side.
 
     Args:
-        columns: Which; may be empty.
+        spans: Columns of each field of the side.
+        names: Of the chosen fields; those that stand on the other side have no columns here.
     """
 
     chosen: Tensor
 
-    def __init__(self, columns: Sequence[int]) -> None:
+    def __init__(self, spans: Mapping[str, slice], names: Collection[str]) -> None:
         super().__init__()
+        columns = [column for name, span in spans.items() if name in names for column in range(span.start, span.stop)]
         self.width = len(columns)
         self.register_buffer("chosen", torch.tensor(columns, dtype=torch.int64), persistent=False)
 

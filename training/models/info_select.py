@@ -105,10 +105,9 @@ class InfoSelect(SelectiveNetwork):
     @torch.no_grad()
     def masks(self) -> dict[str, Tensor]:
         """Give the masks as they are served, by level, ``[T, K]`` each, for the report."""
-        was_training = self.training
-        self.eval()
+        self.selects.eval()
         masks = {level: select() for level, select in self.selects.items()}
-        self.train(was_training)
+        self.selects.train(self.training)
         return masks
 
     def selected_fields(self) -> dict[str, dict[str, float]]:

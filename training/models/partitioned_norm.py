@@ -94,9 +94,9 @@ class PartitionedNorm(nn.Module):
     @torch.no_grad()
     def _remember(self, count_P: Tensor, mean_VP: Tensor, var_VP: Tensor) -> None:
         """Merge a batch into the moving statistics, each partition by its rows: no rows, no change."""
-        kept_P = torch.where(count_P > 0, self.count_P * DECAY, self.count_P)
-        self.count_P = kept_P + count_P
+        # In place: an average of the weights holds on to these very tensors.
+        self.count_P.mul_(torch.where(count_P > 0, DECAY, 1.0)).add_(count_P)
         share_P = count_P / torch.clamp(self.count_P, min=1e-12)
         step_VP = mean_VP - self.mean_VP
-        self.mean_VP = self.mean_VP + share_P * step_VP
-        self.var_VP = (1 - share_P) * self.var_VP + share_P * (var_VP + (1 - share_P) * step_VP.square())
+        self.mean_VP.add_(share_P * step_VP)
+        self.var_VP.mul_(1 - share_P).add_(share_P * (var_VP + (1 - share_P) * step_VP.square()))

@@ -37,8 +37,9 @@ from training.errors import InvalidOption
 from training.heads.registry import head_of
 from training.inputs import TensorInputs
 from training.models.base import ModelConfig, MultiTaskModel
+from training.models.dropout import Dropout
 from training.models.layers import StackedLinear
-from training.models.pepnet_layers import EmbeddingGates, SidePickers, UnitGates
+from training.models.pepnet_layers import EmbeddingGates, UnitGates
 from training.models.registry import register
 
 __all__ = ["MOST_DOMAINS", "Pepnet", "PepnetOptions"]
@@ -73,14 +74,12 @@ class Pepnet(MultiTaskModel):
         self.options = PepnetOptions(**config.options)
         self.domain_fields = _checked(schema, self.options.domain_fields, _domains(schema))
         self.prior_fields = _checked(schema, self.options.prior_fields, _largest(schema))
-        dim, hidden, count = config.embedding_dim, self.options.gate_hidden, len(self.tasks)
-        widths = (*config.hidden, *config.tower_hidden)
-        sides = self.features.request_dim, self.features.candidate_dim
-        self.epnet = EmbeddingGates(SidePickers(schema, dim, self.domain_fields), *sides, hidden)
-        self.ppnet = UnitGates(SidePickers(schema, dim, self.prior_fields), hidden, [count * each for each in widths])
+        hidden, count, widths = self.options.gate_hidden, len(self.tasks), (*config.hidden, *config.tower_hidden)
+        self.epnet = EmbeddingGates(self.features, self.domain_fields, hidden)
+        self.ppnet = UnitGates(self.features, self.prior_fields, hidden, [count * width for width in widths])
         self.first = self.features.first_layer(count * widths[0])
         self.deeper = nn.ModuleList(StackedLinear(count, a, b) for a, b in pairwise(widths))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         out = {name: head_of(task).raw_width for name, task in self.task_specs.items()}
         self.towers = nn.ModuleDict({name: nn.Linear(widths[-1], width) for name, width in out.items()})
 

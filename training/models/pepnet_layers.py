@@ -5,9 +5,8 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from contract.features import FeatureSchema
-from training.models.fields import FieldLayout, FieldPicker
-from training.models.layers import FactoredLinear
+from training.models.fields import FieldPicker
+from training.models.layers import FactoredLinear, Features
 
 __all__ = ["GAMMA", "EmbeddingGates", "GateUnit", "UnitGates"]
 
@@ -39,17 +38,15 @@ class SidePickers(nn.Module):
     """Chosen fields of both sides, with a gradient, in front of vectors that a gate must not train.
 
     Args:
-        schema: Has the fields.
-        dim: Width D of an id field's vector.
+        features: Says where the fields stand.
         fields: Names of the chosen.
     """
 
-    def __init__(self, schema: FeatureSchema, dim: int, fields: Collection[str]) -> None:
+    def __init__(self, features: Features, fields: Collection[str]) -> None:
         super().__init__()
-        layouts = FieldLayout(schema, "request", dim), FieldLayout(schema, "candidate", dim)
-        self.request, self.candidate = (FieldPicker(layout.columns(fields)) for layout in layouts)
-        widths = [len(layout.field_of_column) for layout in layouts]
-        self.reads = self.request.width + widths[0], self.candidate.width + widths[1]
+        self.request = FieldPicker(features.embedding.spans("request"), fields)
+        self.candidate = FieldPicker(features.embedding.spans("candidate"), fields)
+        self.reads = self.request.width + features.request_dim, self.candidate.width + features.candidate_dim
 
     def forward(self, u_RU: Tensor, c_NC: Tensor, seen_u_RU: Tensor, seen_c_NC: Tensor) -> tuple[Tensor, Tensor]:
         """Give ``[e; sg(seen)]`` of both sides, e being picked from u and c."""
@@ -60,19 +57,19 @@ class EmbeddingGates(nn.Module):
     """EPNet: scales request columns by the request, candidate columns by both sides.
 
     Args:
-        pickers: Of the domain fields.
-        request_dim: U; may be 0.
-        candidate_dim: C; may be 0.
+        features: Gives the widths of both sides.
+        domain_fields: Read with a gradient.
         hidden: Width G.
     """
 
-    def __init__(self, pickers: SidePickers, request_dim: int, candidate_dim: int, hidden: int) -> None:
+    def __init__(self, features: Features, domain_fields: Collection[str], hidden: int) -> None:
         super().__init__()
-        reads_u, reads_c = pickers.reads
-        self.pickers = pickers
-        self.request = GateUnit(nn.Linear(reads_u, hidden), hidden, request_dim) if request_dim else None
+        self.pickers = SidePickers(features, domain_fields)
+        reads_u, reads_c = self.pickers.reads
+        request, candidate = features.request_dim, features.candidate_dim
+        self.request = GateUnit(nn.Linear(reads_u, hidden), hidden, request) if request else None
         both = FactoredLinear(reads_u, reads_c, hidden)
-        self.candidate = GateUnit(both, hidden, candidate_dim) if candidate_dim else None
+        self.candidate = GateUnit(both, hidden, candidate) if candidate else None
 
     def forward(self, u_RU: Tensor, c_NC: Tensor, request_index: Tensor) -> tuple[Tensor, Tensor]:
         """Give both sides scaled."""
@@ -88,15 +85,17 @@ class UnitGates(nn.Module):
     """PPNet's gates, one a layer of the tasks' networks.
 
     Args:
-        pickers: Of the prior fields.
+        features: Gives the widths of both sides.
+        prior_fields: Read with a gradient.
         hidden: Width G.
         widths: Units of each layer, of all tasks together.
     """
 
-    def __init__(self, pickers: SidePickers, hidden: int, widths: Sequence[int]) -> None:
+    def __init__(self, features: Features, prior_fields: Collection[str], hidden: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.pickers = pickers
-        self.layers = nn.ModuleList(GateUnit(FactoredLinear(*pickers.reads, hidden), hidden, out) for out in widths)
+        self.pickers = SidePickers(features, prior_fields)
+        reads = self.pickers.reads
+        self.layers = nn.ModuleList(GateUnit(FactoredLinear(*reads, hidden), hidden, out) for out in widths)
 
     def forward(
         self, u_RU: Tensor, c_NC: Tensor, gated_u_RU: Tensor, gated_c_NC: Tensor, request_index: Tensor

@@ -47,8 +47,8 @@ class SelectiveNetwork(MultiTaskModel):
     ) -> None:
         super().__init__(schema, tasks, config)
         self.levels = frozenset(levels)
-        self.request_fields = FieldLayout(schema, "request", config.embedding_dim)
-        self.candidate_fields = FieldLayout(schema, "candidate", config.embedding_dim)
+        self.request_fields = FieldLayout(self.features.embedding.spans("request"))
+        self.candidate_fields = FieldLayout(self.features.embedding.spans("candidate"))
         count = config.num_experts if "expert" in self.levels else 1
         self.experts = Experts(self.features, count, config.hidden, config.dropout)
         self.towers = self.make_towers(config.hidden[-1])

@@ -36,6 +36,7 @@ from contract.tasks import Task
 from training.heads.registry import head_of
 from training.inputs import TensorInputs
 from training.models.base import ModelConfig, MultiTaskModel
+from training.models.dropout import Dropout
 from training.models.fields import domain_field
 from training.models.registry import register
 from training.models.star_layers import StarFirst, StarLinear, StarMlp
@@ -75,7 +76,7 @@ class Star(MultiTaskModel):
         first, *rest = config.hidden if self.has_domain else (*config.hidden, *config.tower_hidden)
         norms = (self.partitions if self.has_domain else 1) if self.options.normalise else 0
         self.first = StarFirst(self.features, self.partitions, first, norms)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.rest = StarMlp(self.partitions, first, rest, config.dropout)
         self.towers = nn.ModuleDict({task: self._tower(task, (first, *rest)[-1]) for task in self.tasks})
         self.auxiliary = self._make_auxiliary() if self.has_domain and self.options.auxiliary_hidden else None
@@ -83,7 +84,7 @@ class Star(MultiTaskModel):
     def forward(self, inputs: TensorInputs) -> dict[str, Tensor]:
         """Give one raw output a task, ``[N, W]``."""
         u_RU, c_NC = self.features(inputs)
-        weights = self._row_weights(inputs) if self.training and self.options.normalise else (None, None)
+        weights = self._row_weights(inputs, c_NC) if self.training and self.options.normalise else (None, None)
         x_PNH = self.rest(self.dropout(torch.relu(self.first(u_RU, c_NC, inputs.request_index, *weights))))
         if not self.has_domain:
             return {task: self.towers[task](x_PNH[position]) for position, task in enumerate(self.tasks)}
@@ -118,14 +119,13 @@ class Star(MultiTaskModel):
         out = sum(head_of(task).raw_width for task in self.task_specs.values())
         return nn.ModuleDict({"first": self.features.first_layer(hidden), "out": nn.Linear(hidden, out)})
 
-    def _row_weights(self, inputs: TensorInputs) -> tuple[Tensor, Tensor]:
+    def _row_weights(self, inputs: TensorInputs, c_NC: Tensor) -> tuple[Tensor, Tensor]:
         """Give what rows weigh in the statistics: a request as many as its candidates, as in an ordinary data set."""
-        index_N, requests = inputs.request_index, inputs.request_ids.shape[0]
-        ones_N = torch.ones(index_N.shape[0], device=index_N.device)
-        rows_R = torch.zeros(requests, device=index_N.device).index_add(0, index_N, ones_N)
+        index_N, ones_N = inputs.request_index, c_NC.new_ones(c_NC.shape[0])
+        rows_R = c_NC.new_zeros(inputs.request_ids.shape[0]).index_add(0, index_N, ones_N)
         if not self.has_domain:
             return rows_R.unsqueeze(1), ones_N.unsqueeze(1)
-        belongs_RP = F.one_hot(self.partition(inputs), self.partitions).to(ones_N.dtype)
+        belongs_RP = F.one_hot(self.partition(inputs), self.partitions).to(c_NC.dtype)
         return belongs_RP * rows_R.unsqueeze(1), belongs_RP.index_select(0, index_N)
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from training.models.dropout import Dropout
 from training.models.layers import Features
 from training.models.partitioned_norm import PartitionedNorm
 
@@ -111,7 +112,7 @@ class StarMlp(nn.Module):
     def __init__(self, partitions: int, in_dim: int, hidden: Sequence[int], dropout: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(StarLinear(partitions, a, b) for a, b in pairwise((in_dim, *hidden)))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_PNI: Tensor) -> Tensor:
         """Apply all layers."""

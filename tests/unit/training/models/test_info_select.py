@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from tests.gated import affine, joined
+from tests.rankers import candidates_only
 from tests.small_models import (
     CANDIDATE_FIELDS,
     DIM,
@@ -13,11 +15,9 @@ from tests.small_models import (
     TASKS,
     TOWER,
     WIDTH,
-    affine,
     assert_exports,
-    candidates_only,
     dense_count,
-    joined,
+    last_loss,
     make,
     scattered,
     small_inputs,
@@ -45,7 +45,7 @@ def _expert(model, e, x):
 def _by_hand(model, inputs, masks):
     """Each task alone, over gathered rows, with the given masks: T rows of fields, experts and units."""
     fields, experts, units = masks
-    x, got = joined(model, inputs), {}
+    x, got = joined(model.features, inputs), {}
     for k, task in enumerate(model.tasks):
         mine = x * fields[k].repeat_interleave(torch.tensor(COLUMNS))
         outs = [experts[k, e] * _expert(model, e, mine) for e in range(experts.shape[1])]
@@ -171,20 +171,15 @@ def test_open_switches_cost_what_the_option_says_and_masks_that_cannot_close_cos
 
 def test_a_price_on_switches_closes_those_that_no_loss_needs():
     torch.manual_seed(0)
-    model = make("info_select", level="field", kind="hard_concrete", l0=0.05, tasks=TASKS[:1]).train()
-    (group,) = model.parameter_groups()
-    rest = [p for p in model.parameters() if id(p) not in {id(q) for q in group.parameters}]
-    optimiser = torch.optim.AdamW(
-        [{"params": rest}, {"params": group.parameters, "lr": 0.01 * group.learning_rate_factor}], lr=0.01
-    )
+    model = make("info_select", level="field", kind="hard_concrete", l0=0.05, tasks=TASKS[:1])
     inputs = small_inputs(requests=20, candidates=200)
-    for _ in range(200):
+
+    def loss():
         inputs.candidate_ids[:, 1] = torch.randint(2, 5, (200,))
         label = (inputs.candidate_ids[:, 1:2] == 3).float()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(inputs)["click"], label)
-        optimiser.zero_grad()
-        (loss + model.penalty({})).backward()
-        optimiser.step()
+        return torch.nn.functional.binary_cross_entropy_with_logits(model(inputs)["click"], label) + model.penalty({})
+
+    last_loss(model, loss, steps=200)
 
     selected = model.selected_fields()["click"]
     assert selected["topic"] == 1.0
