@@ -25,6 +25,7 @@ import training.models
 from contract.bundle import Bundle, latest_bundle, read_bundle
 from training import pipeline
 from training.balancing.base import balancers
+from training.catalogue import describe, show_architecture, show_architectures
 from training.checkpoint import load_checkpoint
 from training.config import OptimConfig, TrainConfig
 from training.data.fetch import PUBLIC_SETS
@@ -202,12 +203,19 @@ def replay(
     typer.echo(json.dumps(pipeline.without_nan(vars(replayed))))
 
 
-def models() -> None:
-    """List the architectures that can be trained."""
-    table = Table("name", "paper", "link")
-    for architecture in architectures().values():
-        table.add_row(architecture.name, architecture.title, architecture.link)
-    Console().print(table)
+def models(
+    name: Annotated[str | None, typer.Argument(help="One architecture, with its options; all by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """List the architectures that can be trained, and what each costs beside a shared-bottom."""
+    found = [describe(each) for each in ([name] if name else architectures())]
+    if as_json:
+        shown = [entry.model_dump(mode="json") for entry in found]
+        typer.echo(json.dumps(shown[0] if name else shown))
+    elif name:
+        show_architecture(found[0], Console())
+    else:
+        show_architectures(found, Console())
 
 
 def show_report(report: dict[str, Any]) -> None:
