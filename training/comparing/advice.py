@@ -12,7 +12,7 @@ from training.comparing.findings import Advice, Bias, Comparison, ContenderFindi
 from training.comparing.gains import MeanGain, TaskGain, headlines
 from training.comparing.spread import Spread, difference
 
-__all__ = ["RULES", "THRESHOLDS", "advise", "simplest_of_the_best"]
+__all__ = ["RULES", "advise", "simplest_of_the_best"]
 
 FEW_SEEDS = 3
 ONE_GATE_CORRELATION = 0.8
@@ -302,7 +302,8 @@ def _ties(comparison: Comparison) -> str:
     level = [each.name for each in _level_with_the_best(comparison) if each is not chosen]
     if not level:
         return ""
-    return f" {_listed(level)} {'is' if len(level) == 1 else 'are'} within one standard error of the best: take the simplest."
+    are = "is" if len(level) == 1 else "are"
+    return f" {_listed(level)} {are} within one standard error of the best: take the simplest."
 
 
 def _headline(each: ContenderFindings, task: str) -> TaskGain | None:

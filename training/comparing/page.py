@@ -51,7 +51,7 @@ def _advice(comparison: Comparison) -> list[str]:
 
 def _gains(comparison: Comparison, drawn: frozenset[str]) -> list[str]:
     reference = comparison.reference
-    lines = [
+    return [
         "## Gain of each task over single-task networks of the same size",
         "",
         *_picture(SEESAW, "Gain of each task under each architecture", drawn),
@@ -65,7 +65,6 @@ def _gains(comparison: Comparison, drawn: frozenset[str]) -> list[str]:
         "",
         f"Same size: hidden widths were scaled until each network had {comparison.budget:,} dense parameters within 10 %; embedding tables are as wide in all. {reference.name} has a network, and tables, of that size for each of {reference.networks} tasks.",
     ]
-    return lines
 
 
 def _gain_row(each: ContenderFindings, gain: TaskGain) -> str:

@@ -100,10 +100,8 @@ def _gain_panel(axes: Axes, rows: Sequence[ContenderFindings], task: str) -> Non
         axes.errorbar(
             gain.gain_percent, y, xerr=gain.standard_error_percent or 0.0, fmt="o", ms=7, color=colour, linewidth=2.5
         )
-        axes.annotate(
-            f"{gain.gain_percent:+.2f}".replace("-", "−"), (gain.gain_percent, y), xytext=(0, 7), textcoords="offset points",
-            ha="center", fontsize=9, color=colour,
-        )  # fmt: skip
+        told, place = f"{gain.gain_percent:+.2f}".replace("-", "−"), (gain.gain_percent, y)
+        axes.annotate(told, place, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9, color=colour)
     axes.margins(x=0.18)
     axes.set_title(f"{task}   {shown[0][1].title}", color=_INK)
 
