@@ -8,10 +8,15 @@ from typing import get_args
 import pytest
 from pydantic_core import PydanticUndefined
 
+import training.models
 from service.settings import Settings
 from training.data.declarations import FieldDeclaration
+from training.models.base import ModelConfig
+from training.models.registry import architectures
 
 ROOT = Path(__file__).parents[1]
+MODELS = ROOT / "docs" / "models"
+_ = training.models  # filled the registry
 
 
 def test_every_setting_is_documented_with_its_default_and_meaning():
@@ -33,6 +38,67 @@ def test_every_kind_of_feature_and_every_option_of_it_is_documented_with_its_def
         wanted = "" if default in (None, PydanticUndefined) else json.dumps(default).strip('"')
         assert rows, name
         assert set(rows) == {wanted}, name
+
+
+@pytest.mark.parametrize("name", list(architectures()))
+def test_every_architecture_has_a_page_with_its_options_and_their_defaults(name):
+    page = (MODELS / f"{name}.md").read_text()
+    written = _options_of(page)
+
+    for option, default in architectures()[name].model.Options().model_dump(mode="json").items():
+        assert option in written, f"{name}: {option}"
+        if default is None or isinstance(default, list | dict):
+            continue  # said in words
+        shown = written[option]
+        assert shown == default or shown == json.dumps(default).strip('"'), f"{name}: {option} is {default!r}"
+
+
+def test_no_page_documents_an_option_that_its_architecture_does_not_have():
+    for name, architecture in architectures().items():
+        written = _options_of((MODELS / f"{name}.md").read_text())
+
+        assert written.keys() <= architecture.model.Options.model_fields.keys(), name
+
+
+def test_the_index_of_models_lists_every_architecture_once_and_no_other():
+    index = (MODELS / "README.md").read_text()
+
+    rows = re.findall(r"^\| \[`(\w+)`\]\((\w+)\.md\) \| (.+) \| (.+) \|$", index, re.MULTILINE)
+
+    assert sorted(name for name, *_ in rows) == sorted(architectures())
+    assert sorted(path.stem for path in MODELS.glob("*.md")) == sorted(["README", *architectures()])
+    for name, page, paper, when in rows:
+        link = architectures()[name].link
+        assert page == name
+        assert not link or f"]({link})" in paper, f"{name}: the index has another link than the registry"
+        assert when.strip(), name
+
+
+def test_the_index_of_models_says_what_each_size_of_a_network_is():
+    index = (MODELS / "README.md").read_text()
+
+    for name, field in ModelConfig.model_fields.items():
+        if name != "options":
+            shown = ", ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+            assert f"| `{name}` | {shown} |" in index, name
+
+
+def _options_of(page):
+    """Read a page's table of options: name to default, as JSON where it is JSON."""
+    written = {}
+    for names, defaults in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (.+?) \|", page, re.MULTILINE):
+        found = re.findall(r"`(\w+)`", names)
+        shown = defaults.split(", ") if len(found) > 1 else [defaults]
+        written |= dict(zip(found, map(_as_json, shown), strict=True))
+    return written
+
+
+def _as_json(text):
+    text = text.strip("` ")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def test_every_route_is_documented(client):

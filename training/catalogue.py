@@ -110,7 +110,9 @@ def _in_words(entry: Entry) -> str:
 
 
 def _options(options: type[Frozen]) -> tuple[OptionEntry, ...]:
-    meanings = _meanings(inspect.getdoc(options) or "")
+    meanings: dict[str, str] = {}
+    for base in reversed(options.__mro__):  # an option may be documented where it was inherited from
+        meanings |= _meanings(inspect.cleandoc(base.__doc__ or ""))
     defaults = options().model_dump(mode="json")
     return tuple(
         OptionEntry(

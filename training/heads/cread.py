@@ -12,8 +12,9 @@ Equations, raw outputs z_m, thresholds 0 = t_0 < ... < t_{M-1}, weights v and w 
 Error-adaptive thresholds: t_m is the gamma(m / M)-quantile of the training seconds with
 ``gamma(u) = (1 - exp(-a u)) / (1 - exp(-a))``, between equal shares (small a) and equal widths (large a); a makes the
 least of ``A_w + 50 A_b``, ``A_w = sum p² · sum d² / p``, ``A_b = sum p² · sum d²``, p the share and d the seconds of
-each bin. They stand for what is lost by learning from few rows and by restoring from wide bins. The last bin counts to
-the 0.999-quantile there: of heavy tails, one longest row would else decide for equal shares always.
+each bin. They stand for what is lost by learning from few rows and by restoring from wide bins (in the form, and with
+the 50, of the public code in github.com/ericshenshs/EGMN, run_cread.py). The last bin counts to the 0.999-quantile
+there: of heavy tails, one longest row would else decide for equal shares always.
 
 Two departures. The paper sums ``P(y > t_m) (t_m - t_{m-1})``, chances at the *upper* edge of each bin: always too
 short, and nothing of what lies beyond the last threshold counts. Here width_m is the part of its bin that a training
