@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median_high
 
+import numpy as np
+
 from contract.tasks import Task
 from training.comparing.advice import advise
 from training.comparing.capacity import TOLERANCE, dense_parameters, widened
@@ -17,12 +19,13 @@ from training.comparing.findings import Comparison, ContenderFindings, find
 from training.comparing.gains import mean_gains_percent
 from training.comparing.page import page
 from training.comparing.pictures import draw
-from training.comparing.relations import label_facts, relations
+from training.comparing.relations import label_facts, relations, smallest_side
 from training.comparing.runs import Contender, Material, Run, Runner
 from training.comparing.weight_search import WeightSearch, search_weights, weight_grid
 from training.config import TrainConfig
 from training.data.columns import encode_split
 from training.data.format import Dataset
+from training.data.leaks import refuse_leaks
 from training.data.schema import fit_schema
 from training.errors import InvalidOption
 from training.fitting import fitted_tasks
@@ -31,7 +34,7 @@ from training.models.registry import build_model, find_architecture
 from training.pipeline import without_nan
 from training.provenance import current_commit
 
-__all__ = ["REFERENCE", "Plan", "compare", "write_report"]
+__all__ = ["REFERENCE", "Plan", "compare", "named_architectures", "write_report"]
 
 REFERENCE = "single_task"
 SPLITS = ("train", "validation", "test")
@@ -64,6 +67,21 @@ class Plan:
         return (len(self.architectures) + 1 + bool(trials)) * len(self.seeds) + trials
 
 
+def named_architectures(names: str) -> tuple[str, ...]:
+    """Read names by commas, each once; the reference is compared with in any case.
+
+    Raises:
+        UnknownArchitecture: Naming those that exist.
+        InvalidOption: When nothing is left to compare with the reference.
+    """
+    chosen = tuple(dict.fromkeys(name for each in names.split(",") if (name := each.strip()) not in ("", REFERENCE)))
+    for name in chosen:
+        find_architecture(name)
+    if not chosen:
+        raise InvalidOption(f"{names!r} names nothing to compare with {REFERENCE}", fix="name an architecture, as mmoe")
+    return chosen
+
+
 def compare(
     dataset: Dataset,
     plan: Plan,
@@ -84,6 +102,7 @@ def compare(
         on_stage("encoding")
         schema = fit_schema(dataset)
         splits = {split: encode_split(dataset, split, schema, Path(scratch) / split) for split in SPLITS}
+        refuse_leaks(schema, splits["train"], dataset.info.labels, allowed=plan.base.allow_leaks)
         material = Material(dataset=dataset, schema=schema, splits=splits)
         on_stage("matching sizes")
         sizes = _Sizes.of(plan, material)
@@ -115,9 +134,10 @@ def _compared(
     runs = _by_name(runner.run([(each, seed) for seed in plan.seeds for each in (reference, *sharing)]))
     alone, kinds = runs[REFERENCE], sizes.kinds
     search = None
-    if len(kinds) > 1:
+    weighable = _best_on_validation(sharing, runs, sizes) if len(kinds) > 1 else None
+    if weighable is not None:
         on_stage("searching static weights")
-        search = search_weights(_best_on_validation(sharing, runs, sizes), alone, kinds, runner)
+        search = search_weights(weighable, alone, kinds, runner)
         if not search.keeps_equal_weights:
             on_stage("training with the weights found")
             tuned = _tuned(sizes, search)
@@ -128,12 +148,13 @@ def _compared(
     return comparison.model_copy(update={"advice": advise(comparison)})
 
 
-def _best_on_validation(sharing: Sequence[Contender], runs: dict[str, list[Run]], sizes: "_Sizes") -> Contender:
-    def gain(each: Contender) -> float:
-        gains = mean_gains_percent(runs[each.name], runs[REFERENCE], sizes.kinds, split="validation")
-        return sum(gains) / len(gains) if gains else float("-inf")
-
-    return max(sharing, key=gain)
+def _best_on_validation(sharing: Sequence[Contender], runs: dict[str, list[Run]], sizes: "_Sizes") -> Contender | None:
+    gains = {
+        each.name: mean_gains_percent(runs[each.name], runs[REFERENCE], sizes.kinds, split="validation")
+        for each in sharing
+    }
+    whole = [each for each in sharing if gains[each.name]]
+    return max(whole, key=lambda each: float(np.mean(gains[each.name])), default=None)
 
 
 def _tuned(sizes: "_Sizes", search: WeightSearch) -> Contender:
@@ -183,6 +204,7 @@ def _without_advice(
         kinds=sizes.kinds,
         labels=label_facts(labels, dataset.info.labels),
         relations=relations(labels, dataset.info.labels),
+        smallest_side=smallest_side(material.splits["test"].labels, dataset.info.labels),
         budget=sizes.budget,
         contenders=contenders,
         weight_search=search,
@@ -240,7 +262,6 @@ class _Counter:
     """Counts the dense parameters of one network of an architecture; the reference has one for each task."""
 
     def __init__(self, name: str, plan: Plan, material: Material) -> None:
-        find_architecture(name)
         config = plan.base.model_copy(update={"arch": name})
         self.name, self.schema = name, material.schema
         self.tasks: tuple[Task, ...] = fitted_tasks(material.dataset, config, material.schema, material.splits["train"])

@@ -100,6 +100,7 @@ class Comparison(Frozen):
         rows: By split.
         kinds: Task to its kind.
         budget: Dense parameters that every network was brought to.
+        smallest_side: Test rows of each label's rarer class; of an amount, those that have it.
         weight_search: None where one task is all there is.
     """
 
@@ -115,6 +116,7 @@ class Comparison(Frozen):
     kinds: dict[str, str]
     labels: tuple[LabelFacts, ...]
     relations: tuple[Relation, ...]
+    smallest_side: dict[str, int]
     budget: int
     contenders: tuple[ContenderFindings, ...]
     weight_search: WeightSearch | None

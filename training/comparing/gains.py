@@ -14,7 +14,7 @@ from training.comparing.runs import Run
 from training.comparing.spread import Difference, Spread, difference
 from training.comparing.yardsticks import Yardstick, headline, yardsticks
 
-__all__ = ["MeanGain", "TaskGain", "is_seesaw", "mean_gain", "mean_gains_percent", "task_gains"]
+__all__ = ["MeanGain", "TaskGain", "headlines", "is_seesaw", "mean_gain", "mean_gains_percent", "task_gains"]
 
 
 class TaskGain(Frozen):
@@ -83,7 +83,7 @@ def headlines(gains: Sequence[TaskGain]) -> tuple[TaskGain, ...]:
 def mean_gain(
     runs: Sequence[Run], alone: Sequence[Run], kinds: Mapping[str, str], *, split: str = "test"
 ) -> MeanGain | None:
-    """Average the relative headline gains over tasks; None where no task can be compared."""
+    """Average the relative headline gains over tasks; None where a task cannot be compared."""
     ours = mean_gains_percent(runs, alone, kinds, split=split)
     theirs = mean_gains_percent(alone, alone, kinds, split=split)
     if not ours or not theirs:
@@ -95,13 +95,17 @@ def mean_gain(
 def mean_gains_percent(
     runs: Sequence[Run], alone: Sequence[Run], kinds: Mapping[str, str], *, split: str
 ) -> tuple[float, ...]:
-    """Give, by seed, the mean over tasks of the headline gain over the reference's mean, percent."""
-    by_task = [
-        _percents(ours, stick, float(np.mean(theirs)))
-        for task, kind in kinds.items()
-        for stick in (headline(kind),)
-        if (ours := _values(runs, split, task, stick)) and (theirs := _values(alone, split, task, stick))
-    ]
+    """Give, by seed, the mean over tasks of the headline gain over the reference's mean, percent.
+
+    Nothing where a task is missing: a mean over fewer tasks would not compare with one over all.
+    """
+    by_task = []
+    for task, kind in kinds.items():
+        stick = headline(kind)
+        ours, theirs = _values(runs, split, task, stick), _values(alone, split, task, stick)
+        if not ours or not theirs:
+            return ()
+        by_task.append(_percents(ours, stick, float(np.mean(theirs))))
     return tuple(np.mean(by_task, axis=0).tolist()) if by_task else ()
 
 

@@ -15,7 +15,7 @@ from contract.frozen import Frozen
 from training.data.format import LabelDeclaration
 from training.metrics import spearman
 
-__all__ = ["LabelFacts", "Relation", "find_relation", "label_facts", "relations"]
+__all__ = ["LabelFacts", "Relation", "label_facts", "relations", "smallest_side"]
 
 Array = NDArray[Any]
 _SAMPLE_ROWS = 1_000_000
@@ -74,9 +74,15 @@ def relations(labels: Mapping[str, Array], declared: Sequence[LabelDeclaration])
     return tuple(_relation(a, b, thinned[a.name], thinned[b.name]) for a, b in combinations(declared, 2))
 
 
-def find_relation(pairs: Sequence[Relation], first: str, second: str) -> Relation | None:
-    """Give the relation of two labels, whichever is named first; None where there is none."""
-    return next((pair for pair in pairs if {pair.first, pair.second} == {first, second}), None)
+def smallest_side(labels: Mapping[str, Array], declared: Sequence[LabelDeclaration]) -> dict[str, int]:
+    """Count the rows of each binary label's rarer class, and the rows that have each other label."""
+    return {label.name: _rarer(np.asarray(labels[label.name]), label.kind) for label in declared}
+
+
+def _rarer(column_N: Array, kind: str) -> int:
+    defined = column_N[np.isfinite(column_N)]
+    happened = int((defined > _HAPPENED).sum())
+    return min(happened, len(defined) - happened) if kind == "binary" else len(defined)
 
 
 def _facts(label: LabelDeclaration, column_N: Array) -> LabelFacts:
