@@ -20,6 +20,7 @@ def run(contender, seed=0, *, validation=None, test=None, balance=(), gates=None
         gates=gates,
         selected=selected or {},
         epochs=max(1, len(balance)),
+        best_epoch=1,
         seconds=1.0,
     )
 
@@ -81,7 +82,7 @@ def contender(name, gains=None, *, mean=None, error=0.1, seeds=3, **found):
         "dead_experts": (),
         "selected": {},
         "bias": (),
-        "epochs": Spread(mean=2.0, std=0.0, seeds=seeds),
+        "best_epochs": (1,) * seeds,
         "seconds": Spread(mean=1.0, std=0.0, seeds=seeds),
     }
     return ContenderFindings(**{**given, **found})

@@ -16,6 +16,7 @@ Rule = Callable[[Comparison], Iterable[Advice]]
 RULES: dict[str, Rule] = {
     "few_seeds": gain_rules.few_seeds,
     "small_test": gain_rules.small_test,
+    "undertrained": gain_rules.undertrained,
     "architecture": gain_rules.architecture,
     "task_loses": gain_rules.task_loses,
     "seesaw": gain_rules.seesaw,

@@ -57,6 +57,7 @@ class ContenderFindings(Frozen):
         mean_gain: Over tasks; None where there was nothing to compare.
         cosines: Pair of tasks to its mean gradient cosine, by epoch.
         dead_experts: Names, by seed.
+        best_epochs: Whose weights were kept, by seed.
     """
 
     name: str
@@ -75,7 +76,7 @@ class ContenderFindings(Frozen):
     dead_experts: tuple[tuple[str, ...], ...]
     selected: dict[str, dict[str, Spread]]
     bias: tuple[Bias, ...]
-    epochs: Spread
+    best_epochs: tuple[int, ...]
     seconds: Spread
 
 
@@ -166,7 +167,7 @@ def find(
         dead_experts=tuple(run.gates.dead_experts for run in runs if run.gates is not None),
         selected=_selected(runs),
         bias=_bias(runs, kinds),
-        epochs=Spread.of(run.epochs for run in runs),
+        best_epochs=tuple(run.best_epoch for run in runs),
         seconds=Spread.of(run.seconds for run in runs),
     )
 

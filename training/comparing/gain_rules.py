@@ -20,6 +20,7 @@ __all__ = [
     "small_test",
     "static_weights",
     "task_loses",
+    "undertrained",
 ]
 
 FEW_SEEDS = 3
@@ -51,6 +52,22 @@ def small_test(comparison: Comparison) -> Iterator[Advice]:
                 "other numbers, and no spread over seeds shows that. Use more rows."
             ),
             evidence={f"{task}.rows": rows for task, rows in small.items()},
+        )
+
+
+def undertrained(comparison: Comparison) -> Iterator[Advice]:
+    """Where the last epoch allowed was the best one in most seeds, more of them may turn the order."""
+    last = {each.name: [best == comparison.epochs for best in each.best_epochs] for each in comparison.contenders}
+    cut = [name for name, is_last in last.items() if 2 * sum(is_last) > len(is_last)]
+    if cut:
+        their = "its" if len(cut) == 1 else "their"
+        yield Advice(
+            rule="undertrained",
+            text=(
+                f"{listed(cut)} had {their} best epoch last, at {comparison.epochs}, in most seeds: raise "
+                "`--epochs`, the order may change."
+            ),
+            evidence={"epochs": comparison.epochs},
         )
 
 

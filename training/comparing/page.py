@@ -59,11 +59,11 @@ def _gains(comparison: Comparison, drawn: frozenset[str]) -> list[str]:
         "|---|---|---|---|---|---|---|",
         *(_gain_row(each, gain) for each in comparison.sharing for gain in each.gains),
         "",
-        "| architecture | mean gain over tasks | seesaw | hidden | dense parameters | epochs | seconds a run |",
+        "| architecture | mean gain over tasks | seesaw | hidden | dense parameters | best epochs | seconds a run |",
         "|---|---|---|---|---|---|---|",
         *(_size_row(each) for each in comparison.contenders),
         "",
-        f"Same size: hidden widths were scaled until each network had {comparison.budget:,} dense parameters within 10 %; embedding tables are as wide in all. {reference.name} has a network, and tables, of that size for each of {reference.networks} tasks.",
+        f"Same size: hidden widths were scaled until each network had {comparison.budget:,} dense parameters within 10 %; embedding tables are as wide in all. {reference.name} has a network, and tables, of that size for each of {reference.networks} tasks, each trained and stopped by itself.",
     ]
 
 
@@ -84,7 +84,7 @@ def _size_row(each: ContenderFindings) -> str:
         mean = f"{each.mean_gain.gain.value:+.2f}{'' if error is None else f' ± {error:.2f}'} % ({each.mean_gain.gain.verdict})"
     networks = f" × {each.networks}" if each.networks > 1 else ""
     hidden = ", ".join(map(str, each.hidden))
-    return f"| {each.name} | {mean} | {'yes' if each.is_seesaw else '–'} | {hidden} | {each.dense_parameters:,}{networks} | {each.epochs.mean:.1f} | {each.seconds.mean:.1f} |"
+    return f"| {each.name} | {mean} | {'yes' if each.is_seesaw else '–'} | {hidden} | {each.dense_parameters:,}{networks} | {', '.join(map(str, each.best_epochs))} | {each.seconds.mean:.1f} |"
 
 
 def _labels(comparison: Comparison, drawn: frozenset[str]) -> list[str]:

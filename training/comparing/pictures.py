@@ -22,7 +22,7 @@ SEESAW, LABELS, GRADIENTS, GATES, SELECTED = "gains.png", "labels.png", "gradien
 
 mpl.use("Agg")
 
-_INK, _MUTED, _FAINT = "#22262b", "#6b7280", "#e5e7eb"
+_INK, _MUTED, _FAINT, _BLANK = "#22262b", "#6b7280", "#e5e7eb", "#f6f7f8"
 # Blue and vermilion of Okabe and Ito's palette: told apart with every kind of colour vision.
 _VERDICTS = {"gain": "#0072b2", "loss": "#d55e00", "no difference": "#9099a3"}
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -124,10 +124,11 @@ def _labels(comparison: Comparison) -> Figure | None:
         a, b = names.index(pair.first), names.index(pair.second)
         table[max(a, b), min(a, b)] = np.nan if pair.pearson is None else pair.pearson
         table[min(a, b), max(a, b)] = np.nan if pair.spearman is None else pair.spearman
-    figure = Figure(figsize=(2.4 + 0.9 * len(names), 1.6 + 0.75 * len(names)), layout="constrained")
+    figure = Figure(figsize=(2.2 + 0.8 * len(names), 1.4 + 0.5 * len(names)), layout="constrained")
     axes = figure.add_subplot()
+    axes.set_facecolor(_BLANK)
     _heatmap(axes, table, names, names, colours=_BOTH_WAYS, low=-1, high=1, blank="–")
-    axes.set_title("Correlation of labels\nPearson below, Spearman above")
+    axes.set_title("Pearson below, Spearman above")
     return figure
 
 
@@ -179,14 +180,16 @@ def _gate_panel(axes: Axes, each: ContenderFindings) -> None:
     names = [
         f"{expert.replace(':', ' ')}{'  dead' if gone else ''}" for expert, gone in zip(experts, dead, strict=True)
     ]
-    _heatmap(axes, table, rows, names, colours=_BLUES, low=0, high=1)
+    _heatmap(axes, table, rows, names, colours=_BLUES, low=0, high=max(0.6, float(np.nanmax(table))))
     for tick, gone in zip(axes.get_xticklabels(), dead, strict=True):
         tick.set(rotation=40, ha="left", rotation_mode="anchor", color=_VERDICTS["loss"] if gone else _INK)
     axes.set_title(f"{each.name}, seed {each.gates[0].seed}")
 
 
 def _experts(each: ContenderFindings) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(expert for gate in each.gates for expert in gate.mean_weights))
+    """Name the experts, those for all tasks first."""
+    names = dict.fromkeys(expert for gate in each.gates for expert in gate.mean_weights)
+    return tuple(sorted(names, key=lambda name: ("shared", "group", "task").index(name.split(":")[0])))
 
 
 def _selected(comparison: Comparison) -> Figure | None:

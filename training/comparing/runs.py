@@ -65,6 +65,7 @@ class Run(Frozen):
         gates: On the test split; None where the model has none.
         selected: Task to field to its weight; empty where the model does not select fields.
         epochs: Passes over the data that were made.
+        best_epoch: The one whose weights were kept.
         seconds: Of training alone, on one thread.
     """
 
@@ -75,6 +76,7 @@ class Run(Frozen):
     gates: GateStatistics | None
     selected: dict[str, dict[str, float]]
     epochs: int
+    best_epoch: int
     seconds: float
 
 
@@ -92,11 +94,20 @@ class Material:
 
 
 def train_once(contender: Contender, seed: int, material: Material) -> Run:
-    """Train a contender once and look at it."""
+    """Train a contender once and look at it.
+
+    The reference trains each task apart: a network that shares nothing need not share the epoch it stops at either.
+    """
     config = contender.config.model_copy(update={"seed": seed})
+    declared = fitted_tasks(material.dataset, config, material.schema, material.splits["train"])
+    if contender.is_reference:
+        return _side_by_side([_train(contender.name, config, (task,), material) for task in declared])
+    return _train(contender.name, config, declared, material)
+
+
+def _train(name: str, config: TrainConfig, declared: tuple[Task, ...], material: Material) -> Run:
     train, validation = material.splits["train"], material.splits["validation"]
-    torch.manual_seed(seed)
-    declared = fitted_tasks(material.dataset, config, material.schema, train)
+    torch.manual_seed(config.seed)
     model = build_model(config.arch, material.schema, declared, config.model)
     start_pretrained(model, material.dataset, material.schema)
     begin = time.perf_counter()
@@ -106,14 +117,28 @@ def train_once(contender: Contender, seed: int, material: Material) -> Run:
     heads = calibrated_heads(tasks, model, validation)
     judged = {split: _served(held_out(model, tasks, material.splits[split]), heads) for split in JUDGED}
     return Run(
-        contender=contender.name,
-        seed=seed,
+        contender=name,
+        seed=config.seed,
         numbers={split: {task.name: _numbers(rows, task) for task in tasks} for split, rows in judged.items()},
         balance=tuple(epoch.balance for epoch in history),
         gates=gate_statistics(model, material.splits["test"]),
         selected=_selected(model),
         epochs=len(history),
+        best_epoch=max(epoch.epoch for epoch in history if epoch.is_best),
         seconds=seconds,
+    )
+
+
+def _side_by_side(runs: Sequence[Run]) -> Run:
+    """Join the runs of networks that share nothing: every task's numbers, the last best epoch, all seconds."""
+    return runs[0].model_copy(
+        update={
+            "numbers": {split: {k: v for run in runs for k, v in run.numbers[split].items()} for split in JUDGED},
+            "balance": (),
+            "epochs": max(run.epochs for run in runs),
+            "best_epoch": max(run.best_epoch for run in runs),
+            "seconds": sum(run.seconds for run in runs),
+        }
     )
 
 

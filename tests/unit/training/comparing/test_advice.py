@@ -43,6 +43,14 @@ def test_a_test_split_with_few_positives_is_called_small():
     assert "duration" not in text
 
 
+def test_a_best_epoch_that_is_the_last_one_asks_for_more_epochs():
+    """Most seeds, not one: two of three."""
+    [text] = _said("undertrained", contender("mmoe", best_epochs=(2, 1, 2)), contender("ple", best_epochs=(2, 1, 1)))
+
+    assert text.startswith("mmoe had its best epoch last, at 2")
+    assert "ple" not in text
+
+
 def test_the_simplest_of_those_level_with_the_best_is_taken():
     """PLE leads by less than one standard error of the difference, so it is not worth its weight."""
     [text] = _said("architecture", contender("ple", mean=1.05), contender("shared_bottom", mean=1.0))

@@ -13,7 +13,7 @@ from fulcrum.cli import build
 from training.comparing.capacity import TOLERANCE
 from training.comparing.compare import named_architectures
 from training.comparing.findings import Comparison
-from training.comparing.runs import Contender, Material, Runner
+from training.comparing.runs import Contender, Material, Runner, train_once
 from training.config import TrainConfig
 from training.data.columns import encode_split
 from training.data.schema import fit_schema
@@ -143,6 +143,24 @@ def test_runs_side_by_side_give_the_numbers_of_runs_one_by_one(tmp_path):
     assert [run.numbers for run in found] == [run.numbers for run in expected]
     assert found[0].numbers != found[1].numbers
     assert isinstance(splits["train"].labels["ctr"], np.memmap)
+
+
+def test_the_reference_trains_each_task_as_if_there_were_no_other(tmp_path):
+    """One epoch for all would hold one task back, or let another overfit: here each stops by its own validation."""
+    dataset = prepare(tmp_path / "data", rows=1_000, seed=0)
+    alone = dataset.info.labels[0]
+    schema = fit_schema(dataset)
+    splits = {name: encode_split(dataset, name, schema, tmp_path / name) for name in ("train", "validation", "test")}
+    reference = Contender(
+        name="single_task", config=TrainConfig(data="simulator", arch="single_task", epochs=1), is_reference=True
+    )
+    whole = train_once(reference, 0, Material(dataset=dataset, schema=schema, splits=splits))
+
+    dataset.info = dataset.info.model_copy(update={"labels": (alone,)})
+    one = train_once(reference, 0, Material(dataset=dataset, schema=schema, splits=splits))
+
+    assert set(whole.numbers["test"]) == {"ctr", "like", "duration"}
+    assert whole.numbers["test"]["ctr"] == one.numbers["test"]["ctr"]
 
 
 def test_architectures_are_named_by_commas_each_once_without_the_reference():
