@@ -13,6 +13,7 @@ __all__ = [
     "Cread",
     "D2q",
     "Debias",
+    "FittedField",
     "Isotonic",
     "LogHuber",
     "LogMse",
@@ -26,61 +27,110 @@ __all__ = [
 ]
 
 
+class FittedField:
+    """Marks a field that training fits, in contrast to one that a user chooses."""
+
+
+_FITTED = FittedField()
+_Floats = tuple[float, ...]
+
+
 class LogMse(Frozen):
-    """Squared error of log1p(seconds)."""
+    """Squared error of log1p(seconds).
+
+    Args:
+        mean: Of log1p(seconds) of the training rows: what an output of 0 stands for; fitted.
+    """
 
     kind: Literal["log_mse"] = "log_mse"
+    mean: Annotated[float, _FITTED] = 0.0
 
 
 class LogHuber(Frozen):
-    """Huber's error of log1p(seconds): linear beyond *delta*."""
+    """Huber's error of log1p(seconds): linear beyond *delta*.
+
+    Args:
+        delta: In log-seconds.
+        mean: As of :class:`LogMse`; fitted.
+    """
 
     kind: Literal["log_huber"] = "log_huber"
     delta: float = Field(default=1.0, gt=0)
+    mean: Annotated[float, _FITTED] = 0.0
 
 
 class Ziln(Frozen):
-    """Zero-inflated lognormal: a chance of more than nothing, and a lognormal of how much."""
+    """Zero-inflated lognormal: a chance of more than nothing, and a lognormal of how much.
+
+    Args:
+        max_sigma: Largest standard deviation of the logarithm; the mean has a factor ``exp(sigma² / 2)``.
+        rate: Share of the training rows above 0 s; fitted.
+        mean: Of the logarithm of those rows; fitted.
+        std: Of the logarithm of those rows; fitted.
+    """
 
     kind: Literal["ziln"] = "ziln"
+    max_sigma: float = Field(default=3.0, ge=0.1, le=5.0)
+    rate: Annotated[float, _FITTED] = Field(default=0.5, gt=0, lt=1)
+    mean: Annotated[float, _FITTED] = 0.0
+    std: Annotated[float, _FITTED] = Field(default=1.0, gt=0)
 
 
 class Wlr(Frozen):
-    """Weighted logistic regression: odds that are the expected seconds."""
+    """Weighted logistic regression: odds that are the expected seconds.
+
+    Args:
+        scale: Mean seconds of the training rows, which the odds are relative to; fitted.
+    """
 
     kind: Literal["wlr"] = "wlr"
+    scale: Annotated[float, _FITTED] = Field(default=1.0, gt=0)
 
 
 class D2q(Frozen):
     """Quantiles of the duration within groups of equal item length.
 
     Args:
-        by: Number field that makes the groups, such as the item's length; None makes one group.
+        by: Number field of the candidate that makes the groups, such as the item's length; None makes one group.
         groups: Groups at most.
-        column: Position of *by* in the candidate's dense array, once fitted.
-        edges: Inner edges of the groups in the field's scaled unit, rising; fitted.
+        column: Position of *by* in the candidate's dense array; fitted.
+        edges: Inner edges of the groups in the field's scaled unit, rising; a group ends at its edge; fitted.
         seconds: Of each group, the seconds at evenly spaced quantiles from 0 to 1; fitted.
     """
 
     kind: Literal["d2q"] = "d2q"
     by: str | None = None
     groups: int = Field(default=10, ge=1)
-    column: int | None = None
-    edges: tuple[float, ...] = ()
-    seconds: tuple[tuple[float, ...], ...] = ()
+    column: Annotated[int | None, _FITTED] = None
+    edges: Annotated[_Floats, _FITTED] = ()
+    seconds: Annotated[tuple[_Floats, ...], _FITTED] = ()
 
 
 class Cread(Frozen):
     """Chances of lasting longer than each of some thresholds, summed to seconds.
 
     Args:
-        bins: Thresholds.
+        bins: Thresholds at most; equal ones are one.
+        restore_weight: Factor of the loss of the summed seconds.
+        order_weight: Factor of the penalty on chances that rise with their threshold.
+        delta: Error of the summed seconds beyond which its loss is linear, in standard deviations of the seconds.
         thresholds: In seconds, rising from 0; fitted.
+        widths: Seconds between a threshold and the next that rows longer than it cover in the mean; fitted.
+        log_widths: The same in log1p(seconds); fitted.
+        rates: Share of the training rows longer than each threshold; fitted.
+        std: Of the training rows, seconds; fitted.
     """
 
     kind: Literal["cread"] = "cread"
     bins: int = Field(default=20, ge=2)
-    thresholds: tuple[float, ...] = ()
+    restore_weight: float = Field(default=1.0, ge=0)
+    order_weight: float = Field(default=0.1, ge=0)
+    delta: float = Field(default=5.0, gt=0)
+    thresholds: Annotated[_Floats, _FITTED] = ()
+    widths: Annotated[_Floats, _FITTED] = ()
+    log_widths: Annotated[_Floats, _FITTED] = ()
+    rates: Annotated[_Floats, _FITTED] = ()
+    std: Annotated[float, _FITTED] = Field(default=1.0, gt=0)
 
 
 class Transun(Frozen):
@@ -88,10 +138,18 @@ class Transun(Frozen):
 
     Args:
         epsilon: Seconds added before dividing.
+        mean: As of :class:`LogMse`; fitted.
+        std: Standard deviation beside it; fitted.
+        ratio_mean: Of ``seconds / (expm1(mean) + epsilon)`` over the training rows; fitted.
+        ratio_std: Of the same; fitted.
     """
 
     kind: Literal["transun"] = "transun"
     epsilon: float = Field(default=1.0, gt=0)
+    mean: Annotated[float, _FITTED] = 0.0
+    std: Annotated[float, _FITTED] = Field(default=1.0, gt=0)
+    ratio_mean: Annotated[float, _FITTED] = 1.0
+    ratio_std: Annotated[float, _FITTED] = Field(default=1.0, gt=0)
 
 
 Objective = Annotated[LogMse | LogHuber | Ziln | Wlr | D2q | Cread | Transun, Field(discriminator="kind")]

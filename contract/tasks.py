@@ -48,11 +48,18 @@ class BinaryTask(Frozen):
 
 
 class CountTask(Frozen):
-    """How many? A Poisson regression; the graph ends in an exponential, the expected count."""
+    """How many? A Poisson regression; the graph ends in an exponential, the expected count.
+
+    Args:
+        mean: Of the training rows; fitted.
+        deviance: Mean deviance of those rows from that mean, which the loss is relative to; fitted.
+    """
 
     kind: Literal["count"] = "count"
     name: str
     given: str | None = None
+    mean: float = Field(default=1.0, gt=0)
+    deviance: float = Field(default=1.0, gt=0)
 
 
 class RegressionTask(Frozen):

@@ -33,6 +33,8 @@ from training.data.format import Dataset
 from training.data.sources import SOURCES, fetch_raw, prepare_dataset
 from training.models.base import ModelConfig
 from training.models.registry import architectures
+from training.objectives import DEBIASINGS, OBJECTIVES, debias_named, make_objective
+from training.options import parse_options, parse_weights
 from training.replay import replay as replay_dataset
 
 __all__ = ["data", "evaluate", "export", "models", "replay", "train"]
@@ -101,6 +103,13 @@ def train(
     averaging: Annotated[
         float, typer.Option(min=0, max=0.9999, help="Decay of a moving average of the weights.")
     ] = 0.0,
+    objective: Annotated[str, typer.Option(help=f"Of durations: {', '.join(OBJECTIVES)}.")] = "log_mse",
+    objective_option: Annotated[list[str] | None, typer.Option(help="Of the objective: name=value.")] = None,
+    debias: Annotated[
+        str | None, typer.Option(help=f"{', '.join(DEBIASINGS)}; the objective's own by default.")
+    ] = None,
+    max_seconds: Annotated[float | None, typer.Option(min=1, help="Cap of durations in training.")] = None,
+    allow_leak: Annotated[list[str] | None, typer.Option(help="A field that may give a label away.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="File to keep the trained model in, for export.")] = None,
 ) -> None:
     """Train a ranker and publish it as the next version of its model, ready to serve."""
@@ -114,13 +123,17 @@ def train(
             embedding_dim=embedding_dim,
             num_experts=num_experts,
             dropout=dropout,
-            options=_pairs("--option", option),
+            options=parse_options(option or ()),
         ),
         optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests, averaging=averaging),
-        task_weights=_pairs("--task-weight", task_weight),
+        task_weights=parse_weights(task_weight or ()),
         balancer=balancer,
-        balancer_options=_pairs("--balancer-option", balancer_option),
+        balancer_options=parse_options(balancer_option or ()),
         probe_gradients=probe_gradients,
+        objective=make_objective(objective, parse_options(objective_option or ())),
+        debias=debias_named(debias),
+        max_seconds=max_seconds,
+        allow_leaks=tuple(allow_leak or ()),
     )
     with _dataset(data, rows, seed) as dataset, _progress() as bar:
         bundle = pipeline.train_and_publish(
@@ -232,20 +245,6 @@ def numbers_of(report: dict[str, Any]) -> Iterator[tuple[str, float]]:
         for metric, value in values.items():
             if isinstance(value, float):
                 yield f"{group}.{metric}", value
-
-
-def _pairs(flag: str, given: list[str] | None) -> dict[str, Any]:
-    """Read NAME=VALUE pairs, each value as JSON where it is JSON and as text where it is not."""
-    pairs: dict[str, Any] = {}
-    for pair in given or []:
-        name, equals, text = pair.partition("=")
-        if not (name and equals):
-            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint=flag)
-        try:
-            pairs[name] = json.loads(text)
-        except json.JSONDecodeError:
-            pairs[name] = text
-    return pairs
 
 
 @contextmanager

@@ -42,6 +42,9 @@ class TrainConfig(Frozen):
         debias: What is fitted on validation to make seconds an unbiased mean; None takes smearing where the
             objective is a logarithm or a quantile, and nothing where it is unbiased by its own making.
         task_weights: Factor of each task's loss; 1 where not given.
+        max_seconds: Longer durations count as this long in training; validation and test keep theirs, so that
+            debiasing gives the total back. None caps nothing.
+        allow_leaks: Fields that may give a label away; see :mod:`training.data.leaks`.
         balancer: How the losses become one step; see :mod:`training.balancing`.
         balancer_options: What the balancer has of its own.
         probe_gradients: Batches an epoch on which the cosines of the tasks' gradients are measured; 0 measures none.
@@ -56,6 +59,8 @@ class TrainConfig(Frozen):
     optim: OptimConfig = OptimConfig()
     objective: Objective = LogMse()
     debias: DebiasKind | None = None
+    max_seconds: float | None = Field(default=None, gt=0)
+    allow_leaks: tuple[str, ...] = ()
     task_weights: dict[str, float] = Field(default_factory=dict)
     balancer: str = "static"
     balancer_options: dict[str, Any] = Field(default_factory=dict)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from contract.durations import Debias, Isotonic, LogNormal, NoDebias, Smearing
 from training.config import DebiasKind
 
-__all__ = ["default_debias", "fit_debias", "isotonic_map", "smearing_factor"]
+__all__ = ["default_debias", "fit_debias", "isotonic_map", "lognormal_variance", "smearing_factor"]
 
 Array = NDArray[Any]
 _CORNERS = 64
+_BIN_ROWS = 20
+_STEEPEST = 5.0
 _UNBIASED = {"wlr", "cread", "transun"}
 
 
@@ -42,7 +44,7 @@ def fit_debias(kind: DebiasKind, seconds: Array, naive: Array) -> Debias:
     if kind == "none" or not len(truth):
         return NoDebias()
     if kind == "lognormal":
-        return LogNormal(variance=float(np.mean((np.log1p(truth) - np.log1p(given)) ** 2)))
+        return LogNormal(variance=lognormal_variance(truth, given))
     if kind == "isotonic":
         return isotonic_map(truth, given)
     return Smearing(factor=smearing_factor(truth, given))
@@ -58,18 +60,57 @@ def smearing_factor(seconds: Array, naive: Array) -> float:
     return float(np.sum(1.0 + seconds) / np.sum(1.0 + naive))
 
 
+def lognormal_variance(seconds: Array, naive: Array) -> float:
+    """Give the variance v with which ``(1 + naive) exp(v / 2)`` has the mean of ``1 + seconds``, for normal residuals.
+
+    Of an objective that predicts the mean logarithm, this is the variance of its residuals; of one that predicts
+    something else, twice their mean comes to it. At least 0: what is too long already is left as it is.
+    """
+    residuals = np.log1p(seconds) - np.log1p(naive)
+    return max(0.0, float(2.0 * residuals.mean() + residuals.var()))
+
+
 def isotonic_map(seconds: Array, naive: Array) -> Isotonic:
     """Fit the rising map from *naive* to *seconds* with the least squared error, thinned to a few dozen corners.
 
-    Pool adjacent violators over bins of equal rows; a bin's corner stands at the means of its rows, so that the
-    total of the fitted rows is nearly kept.
+    Pool adjacent violators over bins of about equal rows; equal predictions are never parted. A bin's corner stands
+    at the means of its rows. Where the map would rise steeply, corners become one, for it would multiply the last
+    digits in which two runtimes differ as it does noise; and at last all is scaled, so that the total of these rows
+    is met.
     """
-    order = np.argsort(naive, kind="stable")
-    bins = [rows for rows in np.array_split(order, min(_CORNERS, len(order))) if len(rows)]
-    x = np.array([naive[rows].mean() for rows in bins])
-    rising = _pool([(float(seconds[rows].mean()), float(len(rows))) for rows in bins])
-    kept = np.r_[True, np.diff(x) > 0]
-    return Isotonic(points=tuple(x[kept].tolist()), seconds=tuple(rising[kept].tolist()))
+    x, y, rows = _binned(seconds, naive)
+    x, y = _gentle(x, _pool(list(zip(y.tolist(), rows.tolist(), strict=True))), rows)
+    served = float(np.interp(naive, x, y).sum())
+    y = y * (float(seconds.sum()) / served) if served > 0 else y
+    return Isotonic(points=tuple(x.tolist()), seconds=tuple(y.tolist()))
+
+
+def _binned(seconds: Array, naive: Array) -> tuple[Array, Array, Array]:
+    """Give mean prediction, mean truth and rows of bins with about equal rows, by rising prediction."""
+    values, place, counts = np.unique(naive, return_inverse=True, return_counts=True)
+    bins = max(1, min(_CORNERS, len(naive) // _BIN_ROWS))
+    middle = np.cumsum(counts) - counts / 2.0
+    _, bin_of_value = np.unique(np.floor(middle * bins / len(naive)), return_inverse=True)
+    rows = np.bincount(bin_of_value, weights=counts)
+    x = np.bincount(bin_of_value, weights=values * counts) / rows
+    return x, np.bincount(bin_of_value[place], weights=seconds) / rows, rows
+
+
+def _gentle(x: Array, y: Array, rows: Array) -> tuple[Array, Array]:
+    """Join corners until log1p(y) rises at most :data:`_STEEPEST` times as fast as log1p(x)."""
+    kept: list[tuple[float, float, float]] = []
+    for corner in zip(x.tolist(), y.tolist(), rows.tolist(), strict=True):
+        kept.append(corner)
+        while len(kept) > 1 and _is_steep(kept[-2], kept[-1]):
+            (xa, ya, na), (xb, yb, nb) = kept[-2:]
+            n = na + nb
+            kept[-2:] = [((xa * na + xb * nb) / n, (ya * na + yb * nb) / n, n)]
+    return np.array([x for x, _, _ in kept]), np.array([y for _, y, _ in kept])
+
+
+def _is_steep(low: tuple[float, float, float], high: tuple[float, float, float]) -> bool:
+    run, rise = np.log1p(high[0]) - np.log1p(low[0]), np.log1p(high[1]) - np.log1p(low[1])
+    return bool(high[0] <= low[0] or rise > _STEEPEST * run)
 
 
 def _pool(blocks: list[tuple[float, float]]) -> Array:

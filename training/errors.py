@@ -4,7 +4,8 @@
 
     TrainingError
     ├── DataError               a data set is missing, or is not what it declares
-    │   └── FetchError          a download failed or does not match its checksum
+    │   ├── FetchError          a download failed or does not match its checksum
+    │   └── LabelLeak           a feature alone gives a label away
     ├── UnknownArchitecture     no such model
     ├── InvalidOption           an option that its architecture, head or balancer does not have
     ├── TrainingDiverged        the loss is not finite any more
@@ -42,6 +43,12 @@ class FetchError(DataError):
     """A download failed or does not match its checksum."""
 
     code = "fetch_failed"
+
+
+class LabelLeak(DataError):
+    """A feature alone gives a label away: it will not be there when the model has to predict."""
+
+    code = "label_leak"
 
 
 class UnknownArchitecture(TrainingError):

@@ -18,9 +18,17 @@ from training.heads.registry import fit_task
 from training.models.base import MultiTaskModel
 from training.trainer import naive_seconds, predict
 
-__all__ = ["calibrated_heads", "debiased_tasks", "declared_tasks", "fitted_tasks"]
+__all__ = ["calibrated_heads", "cap_durations", "debiased_tasks", "declared_tasks", "fitted_tasks"]
 
 _SAMPLE_ROWS = 1_000_000
+
+
+def cap_durations(dataset: Dataset, config: TrainConfig, train: EncodedSplit) -> None:
+    """Cut long durations of the training rows, in the scratch file itself."""
+    for label in dataset.info.labels:
+        if label.kind == "duration" and config.max_seconds is not None:
+            column = train.labels[label.name]
+            np.minimum(column, np.float32(config.max_seconds), out=column)
 
 
 def fitted_tasks(dataset: Dataset, config: TrainConfig, schema: FeatureSchema, train: EncodedSplit) -> tuple[Task, ...]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 __all__ = [
     "GroupedAuc",
     "auc",
+    "bias_table",
     "calibration_curve",
     "duration_bias",
     "expected_calibration_error",
@@ -21,6 +22,7 @@ __all__ = [
     "log_loss",
     "mean_absolute_error",
     "ndcg_at",
+    "predicted_over_observed",
     "spearman",
     "xauc",
 ]
@@ -156,6 +158,27 @@ def duration_bias(truth: Array, predicted: Array) -> float:
     Source: TranSUN (NeurIPS 2025), whose TRE is the absolute value.
     """
     return float((np.sum(predicted) - np.sum(truth)) / np.sum(predicted))
+
+
+def predicted_over_observed(truth: Array, predicted: Array) -> float:
+    """PGR, mean prediction over mean truth: 1 is right; NaN where the truth is 0 throughout."""
+    observed = float(np.mean(truth))
+    return float(np.mean(predicted)) / observed if observed else float("nan")
+
+
+def bias_table(truth: Array, predicted: Array, *, bins: int = 10) -> list[dict[str, float]]:
+    """TRE of bins with equal numbers of rows, by rising prediction, beside mean prediction and mean truth."""
+    order = np.argsort(predicted, kind="stable")
+    return [
+        {
+            "predicted": float(np.mean(predicted[rows])),
+            "observed": float(np.mean(truth[rows])),
+            "rows": len(rows),
+            "bias_tre": duration_bias(truth[rows], predicted[rows]) if np.any(predicted[rows]) else float("nan"),
+        }
+        for rows in np.array_split(order, bins)
+        if len(rows)
+    ]
 
 
 def xauc(truth: Array, predicted: Array, *, pairs: int = 2_000_000, seed: int = 0) -> float:

@@ -3,13 +3,14 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from contract.bundle import (
     GOLDEN_FILE,
@@ -25,15 +26,17 @@ from contract.errors import FormulaError
 from contract.features import SIDES, FeatureSchema
 from contract.fusion import Fusion, FusionProfile, compile_fusion
 from contract.manifest import Manifest
-from contract.tasks import Head, Task
+from contract.tasks import DurationTask, Head, Task
 from training.balancing.base import checked_options
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.data.columns import EncodedSplit, encode_split
 from training.data.format import Dataset
+from training.data.leaks import refuse_leaks
 from training.data.schema import fit_schema
 from training.export import ServingModule, export_graph, input_specs, output_specs
-from training.fitting import calibrated_heads, debiased_tasks, fitted_tasks
+from training.fitting import calibrated_heads, cap_durations, debiased_tasks, fitted_tasks
+from training.gates import gate_statistics
 from training.golden import golden_rows
 from training.impressions import score_impressions, score_split
 from training.models.registry import build_model
@@ -41,7 +44,7 @@ from training.pictures import draw_report
 from training.pretrained import start_pretrained
 from training.provenance import provenance
 from training.report import full_report
-from training.trainer import fit
+from training.trainer import fit, naive_seconds
 
 __all__ = [
     "Progress",
@@ -91,6 +94,8 @@ def train_and_publish(
             split: encode_split(dataset, split, schema, Path(scratch) / split)
             for split in ("train", "validation", "test")
         }
+        refuse_leaks(schema, splits["train"], dataset.info.labels, allowed=config.allow_leaks)
+        cap_durations(dataset, config, splits["train"])
         declared = fitted_tasks(dataset, config, schema, splits["train"])
         model = build_model(config.arch, schema, declared, config.model)
         start_pretrained(model, dataset, schema)
@@ -179,8 +184,11 @@ def _write_bundle(
     specs = input_specs(schema)
     export_graph(ServingModule(model, tasks, [spec.name for spec in specs]), schema, model_path)
     golden_rows(dataset, Encoder(schema), model_path, heads).save(draft.path / GOLDEN_FILE)
-    report = _report(model_path, heads, tasks, profile, dataset, "test", test, schema)
+    naive = {task.name: naive_seconds(model, task, test) for task in tasks if isinstance(task, DurationTask)}
+    report = _report(model_path, heads, tasks, profile, dataset, "test", test, schema, naive=naive)
     report["training"] = list(trained.history)
+    if gates := gate_statistics(model, test):
+        report["gates"] = gates.model_dump(mode="json")
     report["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     report["notes"] = dataset.info.notes
     (draft.path / REPORT_FILE).write_text(json.dumps(without_nan(report), indent=1, allow_nan=False) + "\n")
@@ -215,6 +223,8 @@ def _report(
     name: str,
     split: EncodedSplit,
     schema: FeatureSchema,
+    *,
+    naive: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> dict[str, Any]:
     fusion = compile_fusion(profile, _variables(heads, schema))
     baselines: dict[str, Fusion] = {
@@ -223,7 +233,7 @@ def _report(
     }
     reads = fusion.reads.union(*(baseline.reads for baseline in baselines.values()))
     scored = score_split(model_path, heads, split)
-    rows = score_impressions(dataset, name, split, schema, scored, reads)
+    rows = replace(score_impressions(dataset, name, split, schema, scored, reads), naive_seconds=naive or {})
     return {"dataset": dataset.info.name, "split": name, **full_report(rows, tasks, fusion, baselines)}
 
 

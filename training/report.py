@@ -1,7 +1,7 @@
 """What a model is worth on held-out impressions, from the very answers that the service would give."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +29,7 @@ class Impressions:
         labels: Label name to ``[N]``, NaN where it is not defined.
         heads: Head name to predictions ``[N]``.
         numbers: Number field to its raw values ``[N]``, for formulas.
+        naive_seconds: Duration to its seconds before they were debiased, ``[N]``; a graph does not give those.
     """
 
     lists: Array
@@ -36,6 +37,7 @@ class Impressions:
     labels: Mapping[str, Array]
     heads: Mapping[str, Array]
     numbers: Mapping[str, Array]
+    naive_seconds: Mapping[str, Array] = field(default_factory=dict)
 
 
 def full_report(
@@ -124,7 +126,11 @@ def binary_report(rows: Impressions, task: str) -> dict[str, Any]:
 
 
 def duration_report(rows: Impressions, task: str) -> dict[str, Any]:
-    """MAE, XAUC, Spearman and bias of one duration, in seconds, and of its logarithm."""
+    """MAE, XAUC, Spearman and bias of one duration, in seconds, and of its logarithm.
+
+    Bias is TRE, below 0 is too short, before debiasing too where that is known; mean predicted over mean observed
+    (PGR); and a table by deciles of predicted seconds, for a total may be right and its parts wrong.
+    """
     defined = np.isfinite(rows.labels[task])
     truth = rows.labels[task][defined].astype(np.float64)
     seconds = rows.heads[f"{task}_seconds"][defined].astype(np.float64)
@@ -141,9 +147,18 @@ def duration_report(rows: Impressions, task: str) -> dict[str, Any]:
         "xauc": metrics.xauc(truth, seconds),
         "spearman": metrics.spearman(truth, seconds),
         "bias_tre": metrics.duration_bias(truth, seconds),
-        "bias_tre_without_debias": metrics.duration_bias(truth, np.expm1(log)),
+        **_bias_before(rows, task, truth, defined),
+        "predicted_over_observed": metrics.predicted_over_observed(truth, seconds),
+        "bias_by_predicted_seconds": metrics.bias_table(truth, seconds),
         "rms_log": float(np.sqrt(np.mean((np.log1p(truth) - log) ** 2))),
     }
+
+
+def _bias_before(rows: Impressions, task: str, truth: Array, defined: Array) -> dict[str, float]:
+    if task not in rows.naive_seconds:
+        return {}
+    naive = rows.naive_seconds[task][defined].astype(np.float64)
+    return {"bias_tre_without_debias": metrics.duration_bias(truth, naive)}
 
 
 def amount_report(rows: Impressions, task: str, kind: str) -> dict[str, Any]:
@@ -158,6 +173,8 @@ def amount_report(rows: Impressions, task: str, kind: str) -> dict[str, Any]:
         "mae": metrics.mean_absolute_error(truth, predicted),
         "mae_of_a_constant": metrics.mean_absolute_error(truth, np.full_like(truth, np.median(truth))),
         "bias": float((predicted - truth).mean()),
+        "predicted_over_observed": metrics.predicted_over_observed(truth, predicted),
+        "bias_by_predicted": metrics.bias_table(truth, predicted),
         "xauc": metrics.xauc(truth, predicted),
         "spearman": metrics.spearman(truth, predicted),
     }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -27,6 +27,17 @@ RESULTS = Path("docs/benchmarks/models.jsonl")
 _ = training.models  # fills the registry
 
 
+# Where experts are counted a group, about as many in all as the others have.
+_GROUPED = {"options": {"task_experts": 1, "shared_experts": 2}}
+_SIZES: dict[str, dict[str, Any]] = {
+    "cgc": _GROUPED,
+    "ple": _GROUPED,
+    "stem": _GROUPED,
+    "home": {"options": {"task_experts": 1, "shared_experts": 1, "group_experts": 1}},
+    "adatt": {"num_experts": 2},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How one data set is run.
@@ -43,7 +54,9 @@ class Recipe:
     def job(self, data: str, stage: str, arch: str, seed: int, learning_rate: float) -> Job:
         """Name one run."""
         optim = self.base.optim.model_copy(update={"learning_rate": learning_rate})
-        config = self.base.model_copy(update={"arch": arch, "seed": seed, "optim": optim, "data": data})
+        model = self.base.model.model_copy(update=_SIZES.get(arch, {}))
+        changes = {"arch": arch, "seed": seed, "optim": optim, "model": model, "data": data}
+        config = self.base.model_copy(update=changes)
         return Job(data=data, stage=stage, config=config)
 
 

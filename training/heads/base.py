@@ -50,7 +50,7 @@ class TaskHead(ABC, Generic[T]):
         return self.width
 
     @classmethod
-    def fit(cls, task: T, _sample: LabelSample) -> T:
+    def fit(cls, task: T, sample: LabelSample) -> T:
         """Give the task with what its head needs fitted on training rows; nothing by default."""
         return task
 

@@ -1,16 +1,25 @@
-"""Durations trained as a logarithm, and the way back to seconds that every duration head shares."""
+"""Durations trained as a logarithm, and the way back to seconds that every duration head shares.
+
+Equations of ``log_mse`` and ``log_huber``, raw output z, m the mean of log1p(y) of the training rows::
+
+    L = error(m + z - log1p(y))      squared, or Huber's
+    y = expm1(m + z)                 exp(E[log]), less than the mean by Jensen's inequality
+"""
 
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any, Generic, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contract.durations import Debias, Isotonic, LogHuber, LogNormal, Smearing
+from contract.durations import Debias, Isotonic, LogHuber, LogMse, LogNormal, Smearing
+from contract.frozen import Frozen
 from contract.tasks import DurationTask
-from training.heads.base import TaskHead
+from training.heads.base import LabelSample, TaskHead
 from training.heads.registry import register_head
 from training.inputs import TensorInputs
 
@@ -19,9 +28,31 @@ __all__ = ["DurationHead", "LogHead", "debiased", "piecewise_linear"]
 # exp of more is no duration any more, and infinite in float32 soon after.
 MAX_LOG_SECONDS = 20.0
 
+ObjectiveT = TypeVar("ObjectiveT", bound=Frozen)
 
-class DurationHead(TaskHead[DurationTask]):
+
+class DurationHead(TaskHead[DurationTask], Generic[ObjectiveT]):
     """A head that gives seconds and their logarithm."""
+
+    @property
+    def objective(self) -> ObjectiveT:
+        """What the network is trained on, with all that was fitted."""
+        return self.objective_of(self.task)
+
+    @classmethod
+    def objective_of(cls, task: DurationTask) -> ObjectiveT:
+        """Give a task's objective as this head's own kind; the registry has matched the two."""
+        return cast("ObjectiveT", task.objective)
+
+    @classmethod
+    def with_objective(cls, task: DurationTask, **fitted: Any) -> DurationTask:
+        """Give the task with fields of its objective fitted.
+
+        Raises:
+            pydantic.ValidationError: When a fitted value is out of its range, as NaN labels would make it.
+        """
+        objective = type(task.objective).model_validate(task.objective.model_dump() | fitted)
+        return task.model_copy(update={"objective": objective})
 
     @abstractmethod
     def seconds(self, raw_NW: Tensor, inputs: TensorInputs) -> Tensor:
@@ -39,23 +70,30 @@ class DurationHead(TaskHead[DurationTask]):
 
 @register_head("log_mse")
 @register_head("log_huber")
-class LogHead(DurationHead):
+class LogHead(DurationHead[LogMse | LogHuber]):
     """Predicts log1p(seconds); ``expm1`` of it is too short by Jensen's inequality, which debiasing mends."""
+
+    @classmethod
+    def fit(cls, task: DurationTask, sample: LabelSample) -> DurationTask:
+        """Take the mean logarithm of the training rows, at which the output begins."""
+        return cls.with_objective(task, mean=float(np.log1p(sample.labels).mean(dtype=np.float64)))
 
     def row_loss(self, raw_NW: Tensor, target_N: Tensor, inputs: TensorInputs) -> Tensor:
         """Squared or Huber's error of the logarithm of every row."""
-        objective, predicted_N, wanted_N = self.task.objective, raw_NW[:, 0], torch.log1p(target_N)
+        objective, wanted_N = self.objective, torch.log1p(target_N)
+        predicted_N = self.log_seconds(raw_NW, inputs)
         if isinstance(objective, LogHuber):
             return F.huber_loss(predicted_N, wanted_N, reduction="none", delta=objective.delta)
         return F.mse_loss(predicted_N, wanted_N, reduction="none")
 
     def seconds(self, raw_NW: Tensor, inputs: TensorInputs) -> Tensor:
         """Give ``expm1`` of the prediction."""
-        return torch.clamp(torch.exp(torch.clamp(raw_NW[:, 0], max=MAX_LOG_SECONDS)) - 1.0, min=0.0)
+        log_N = torch.clamp(self.log_seconds(raw_NW, inputs), max=MAX_LOG_SECONDS)
+        return torch.clamp(torch.exp(log_N) - 1.0, min=0.0)
 
     def log_seconds(self, raw_NW: Tensor, inputs: TensorInputs) -> Tensor:
         """Give the prediction itself."""
-        return raw_NW[:, 0]
+        return raw_NW[:, 0] + self.objective.mean
 
 
 def debiased(debias: Debias, seconds_N: Tensor) -> Tensor:

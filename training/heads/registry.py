@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from contract.tasks import BinaryTask, CountTask, DurationTask, RegressionTask, Task
+from training.errors import DataError
 from training.heads.base import LabelSample, TaskHead
 
 __all__ = ["fit_task", "head_kinds", "head_of", "register_head"]
@@ -39,7 +40,18 @@ def head_of(task: BinaryTask | CountTask | RegressionTask | DurationTask) -> Tas
 
 
 def fit_task(task: Task, sample: LabelSample) -> Task:
-    """Fit what a task's head needs before training."""
+    """Fit what a task's head needs before training.
+
+    Raises:
+        DataError: When there is no row to fit it on (a probability needs none), or a duration or count is below 0.
+        InvalidOption: When an objective cannot be had from these fields.
+    """
+    if not len(sample.labels) and not isinstance(task, BinaryTask):
+        raise DataError(f"no training row has the label {task.name!r}", fix="leave the label out of the data set")
+    if isinstance(task, DurationTask | CountTask) and sample.labels.min() < 0:
+        raise DataError(
+            f"the {task.kind} {task.name!r} is below 0 in some rows", fix="mend the label, or leave it empty"
+        )
     fitted: Task = _HEADS[_kind(task)].fit(task, sample)
     return fitted
 

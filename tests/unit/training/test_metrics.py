@@ -69,6 +69,23 @@ def test_bias_is_negative_when_predictions_are_too_short():
     assert metrics.duration_bias(np.array([10.0, 10.0]), np.array([5.0, 5.0])) == pytest.approx(-1.0)
 
 
+def test_pgr_is_mean_predicted_over_mean_observed():
+    assert metrics.predicted_over_observed(np.array([10.0, 30.0]), np.array([5.0, 5.0])) == 0.25
+    assert math.isnan(metrics.predicted_over_observed(np.zeros(2), np.ones(2)))
+
+
+def test_the_bias_table_shows_parts_that_cancel_in_the_total():
+    truth, predicted = np.array([30.0, 10.0, 10.0, 30.0]), np.array([40.0, 20.0, 20.0, 0.0])
+
+    table = metrics.bias_table(truth, predicted, bins=2)
+
+    assert metrics.duration_bias(truth, predicted) == 0.0
+    assert table == [
+        {"predicted": 10.0, "observed": 20.0, "rows": 2, "bias_tre": -1.0},
+        {"predicted": 30.0, "observed": 20.0, "rows": 2, "bias_tre": pytest.approx(1 / 3)},
+    ]
+
+
 def test_spearman_of_a_rising_map_is_one():
     values = np.array([3.0, 1.0, 2.0])
 

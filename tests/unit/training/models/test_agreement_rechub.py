@@ -1,8 +1,8 @@
 """Our networks against an independent implementation, torch-rechub 0.9.0, with the same weights.
 
-Compared is what it has right: the forward passes of shared-bottom, ESMM, AITM and MMoE. Its layers carry a batch norm
-that the papers do not have; freshly made and in evaluation mode, with its epsilon at 0, that is the identity. Left out
-are its losses: its AITM has no calibrator, and its ESMM learns from labels by position.
+Compared is what it has right: the forward passes of shared-bottom, ESMM, AITM, MMoE and PLE. Its layers carry a batch
+norm that the papers do not have; freshly made and in evaluation mode, with its epsilon at 0, that is the identity.
+Left out are its losses: its AITM has no calibrator, and its ESMM learns from labels by position.
 """
 
 import numpy as np
@@ -35,13 +35,15 @@ CTR, CVR, PAID = BinaryTask(name="ctr"), BinaryTask(name="cvr", given="ctr"), Bi
 BODY, TOP = {"dims": [*HIDDEN]}, {"dims": [*TOWER]}
 
 
-def _ours(arch, *tasks):
+def _ours(arch, *tasks, spread=0.7, **options):
     torch.manual_seed(0)
-    config = ModelConfig(embedding_dim=DIM, hidden=HIDDEN, tower_hidden=TOWER, num_experts=3, dropout=0.0)
+    config = ModelConfig(
+        embedding_dim=DIM, hidden=HIDDEN, tower_hidden=TOWER, num_experts=3, dropout=0.0, options=options
+    )
     model = build_model(arch, SCHEMA, tasks, config).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # far from any start, gates and attention among them
-            parameter.normal_(std=0.7)
+            parameter.normal_(std=spread)
     return model
 
 
@@ -128,7 +130,7 @@ def test_mmoe():
     _neutral(theirs, ours)
     for position, expert in enumerate(theirs.experts):
         _copy(expert, _stacked(ours.experts, position))
-    weight, bias = _joined(ours.gates)
+    weight, bias = _joined(ours.gate)
     for position, (gate, tower) in enumerate(zip(theirs.gates, theirs.towers, strict=True)):
         own = slice(position * 3, (position + 1) * 3)
         _copy(gate, [(weight[own], bias[own])])
@@ -162,5 +164,35 @@ def test_aitm_over_three_tasks():
         _copy(gate, _plain(transfer.pass_on))
         for mine, other in (("query", "q_layer"), ("key", "k_layer"), ("value", "v_layer")):
             getattr(attention, other).weight.data = getattr(transfer, mine).weight.data
+
+    _agree(_probabilities(ours, inputs), theirs(columns))
+
+
+def _grouped(experts, group, member):
+    """Give one MLP of a later level as plain layers."""
+    own = slice(member * experts.first_dim, (member + 1) * experts.first_dim)
+    first = experts.first.weight_EIO[group][:, own].T, experts.first.bias_E1O[group, 0, own]
+    position = group * experts.per_group + member
+    return [first, *((layer.weight_EIO[position].T, layer.bias_E1O[position, 0]) for layer in experts.deeper)]
+
+
+def test_ple_with_a_shared_gate_over_all_experts_of_the_level():
+    ours = _ours("ple", CTR, BinaryTask(name="like"), spread=1.1, levels=2, task_experts=2, shared_experts=1)
+    inputs, columns = _rows()
+    theirs = multi_task.PLE(_fields(), ["classification"] * 2, 2, 2, 1, BODY, [TOP, TOP])
+    _neutral(theirs, ours)
+    (first, later), (mine, deeper) = theirs.cgc_layers, (ours.first, ours.later[0])
+    for position, expert in enumerate(first.experts_specific):
+        _copy(expert, _stacked(mine.own, position))
+        _copy(later.experts_specific[position], _grouped(deeper.own, *divmod(position, 2)))
+    _copy(first.experts_shared[0], _stacked(mine.shared, 0))
+    _copy(later.experts_shared[0], _grouped(deeper.shared, 0, 0))
+    weight, bias = _joined(mine.task_gates)
+    for task in range(2):
+        _copy(first.gates_specific[task], [(weight[3 * task : 3 * task + 3], bias[3 * task : 3 * task + 3])])
+        gate = deeper.task_gates
+        _copy(later.gates_specific[task], [(gate.weight_EIO[task].T, gate.bias_E1O[task, 0])])
+        _copy(theirs.towers[task], _plain(ours.towers[ours.tasks[task]]))
+    _copy(first.gate_shared, [_joined(mine.shared_gate)])
 
     _agree(_probabilities(ours, inputs), theirs(columns))
