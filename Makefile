@@ -5,13 +5,14 @@ DEV    := .venv
 RECHUB := .venv-rechub
 MODELS ?= models_onnx
 
-.PHONY: help serve test check demo-bundle bench-ebnerd bench-models bench-train clean
+.PHONY: help serve test check demo-bundle bench-ebnerd bench-synthetic bench-models bench-train clean
 
 help:
 	@echo "make serve         serve the demo model on 127.0.0.1:8000 (FULCRUM_PORT moves it)"
 	@echo "make test          lint, types, import rules and all tests"
 	@echo "make demo-bundle   train the demo model on the simulator and publish it"
 	@echo "make bench-ebnerd  train on EB-NeRD with 3 seeds and write docs/benchmarks/ebnerd.md"
+	@echo "make bench-synthetic  gates and the relation of tasks, and docs/benchmarks/synthetic.md"
 	@echo "make bench-models  every architecture on every data set over seeds, and docs/benchmarks/models.md"
 	@echo "make bench-train   training speed beside torch-rechub, and docs/benchmarks/training-speed.md"
 
@@ -33,6 +34,9 @@ demo-bundle: $(DEV)/.installed
 
 bench-ebnerd: $(DEV)/.installed
 	$(DEV)/bin/python -m training.benchmarks.ebnerd docs/benchmarks/ebnerd.md
+
+bench-synthetic: $(DEV)/.installed
+	$(DEV)/bin/python -m training.benchmarks.synthetic
 
 bench-models: $(DEV)/.installed
 	$(DEV)/bin/python -m training.benchmarks.models

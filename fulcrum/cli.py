@@ -13,7 +13,7 @@ from contract.errors import ContractError
 
 __all__ = ["build", "main"]
 
-_OFFLINE = ("train", "evaluate", "export", "replay", "models")
+_OFFLINE = ("train", "evaluate", "export", "replay", "report", "models")
 
 
 def build() -> typer.Typer:

@@ -1,6 +1,9 @@
 """The offline commands: data, train, evaluate, export, replay."""
 
 import json
+import os
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +30,7 @@ from training import pipeline
 from training.balancing.base import balancers
 from training.catalogue import describe, show_architecture, show_architectures
 from training.checkpoint import load_checkpoint
+from training.comparing.compare import REFERENCE, Plan, compare, named_architectures, write_report
 from training.config import OptimConfig, TrainConfig
 from training.data.fetch import PUBLIC_SETS
 from training.data.format import Dataset
@@ -37,12 +41,14 @@ from training.objectives import DEBIASINGS, OBJECTIVES, debias_named, make_objec
 from training.options import parse_options, parse_weights
 from training.replay import replay as replay_dataset
 
-__all__ = ["data", "evaluate", "export", "models", "replay", "train"]
+__all__ = ["data", "evaluate", "export", "models", "replay", "report", "train"]
 
 console = Console(stderr=True)
 data = typer.Typer(help="Fetch public data sets and prepare them.", no_args_is_help=True)
 _ = training.models, training.balancing  # filled the registries
 _RAW = Path("data/raw")
+_LOOKS = 20
+"""Batches an epoch on which a report measures whether gradients agree."""
 
 DataName = Annotated[str, typer.Option("--data", help=f"{', '.join(SOURCES)}, or the folder of a prepared dataset.")]
 Rows = Annotated[int | None, typer.Option(min=1, help="About how many impressions to use; all by default.")]
@@ -201,6 +207,58 @@ def replay(
         )
     show_difference(replayed.report, bundle)
     typer.echo(json.dumps(pipeline.without_nan(vars(replayed))))
+
+
+def report(
+    data: DataName = "simulator",
+    archs: Annotated[
+        str, typer.Option(help="Architectures to compare, by commas; single-task networks come on top.")
+    ] = "shared_bottom,mmoe,ple",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each; three and more tell differences from noise.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data at most.")] = 5,
+    rows: Rows = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.md, report.json and the pictures.")] = Path("report"),
+    dense_parameters: Annotated[
+        int | None, typer.Option(min=1, help="Size of every network; that of the middle architecture by default.")
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW.")] = 1e-3,
+    batch_requests: Annotated[int, typer.Option(min=1, help="Lists a step.")] = 128,
+    embedding_dim: Annotated[int, typer.Option(min=1, help="Width of an id's vector.")] = 16,
+    num_experts: Annotated[int, typer.Option(min=1, help="Experts, where the architecture has them.")] = 4,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once; one a core, at most four, by default.")
+    ] = None,
+) -> None:
+    """Compare architectures at one size: gains over single-task networks, relations, gates, and what follows."""
+    plan = Plan(
+        base=TrainConfig(
+            data=data,
+            arch=REFERENCE,
+            epochs=epochs,
+            rows=rows,
+            model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts),
+            optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests),
+            probe_gradients=_LOOKS,
+        ),
+        architectures=named_architectures(archs),
+        seeds=tuple(range(seeds)),
+        dense_parameters=dense_parameters,
+        workers=workers or min(4, os.cpu_count() or 1),
+        command=f"fulcrum {shlex.join(sys.argv[1:])}",
+    )
+    with _dataset(data, rows, 0) as dataset, _progress() as bar:
+        task = bar.add_task("runs", total=plan.total_runs(len(dataset.info.labels)))
+        comparison = compare(
+            dataset,
+            plan,
+            on_stage=lambda stage: bar.update(task, description=stage),
+            on_run=lambda run: bar.advance(task),
+        )
+        bar.update(task, description="trained", total=bar.tasks[-1].completed)
+    write_report(comparison, out)
+    for advice in comparison.advice:
+        console.print(f"- {advice.text}", markup=False)
+    console.print(f"read {out / 'report.md'}")
 
 
 def models(

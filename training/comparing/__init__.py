@@ -1,0 +1,1 @@
+"""Comparing architectures: same capacity, several seeds, differences beside their noise."""
