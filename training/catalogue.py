@@ -4,6 +4,7 @@ import inspect
 import re
 import types
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 from rich.console import Console
@@ -65,7 +66,7 @@ def describe(name: str) -> Entry:
         summary=_paragraph(inspect.getdoc(inspect.getmodule(model)) or ""),
         options=_options(model.Options),
         cost=cost,
-        relative=cost.relative_to(cost_of(BASELINE)),
+        relative=cost.relative_to(_baseline()),
     )
 
 
@@ -99,6 +100,11 @@ def show_architecture(entry: Entry, console: Console) -> None:
         cells = (option.name, option.type, repr(option.default), option.meaning)
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
+
+
+@cache
+def _baseline() -> Cost:
+    return cost_of(BASELINE)
 
 
 def _in_words(entry: Entry) -> str:

@@ -39,6 +39,7 @@ from training.fitting import calibrated_heads, cap_durations, debiased_tasks, fi
 from training.gates import gate_statistics
 from training.golden import golden_rows
 from training.impressions import score_impressions, score_split
+from training.models.info_select import InfoSelect
 from training.models.registry import build_model
 from training.pictures import draw_report
 from training.pretrained import start_pretrained
@@ -189,6 +190,8 @@ def _write_bundle(
     report["training"] = list(trained.history)
     if gates := gate_statistics(model, test):
         report["gates"] = gates.model_dump(mode="json")
+    if isinstance(model, InfoSelect):
+        report["selection"] = model.selection()
     report["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     report["notes"] = dataset.info.notes
     (draft.path / REPORT_FILE).write_text(json.dumps(without_nan(report), indent=1, allow_nan=False) + "\n")

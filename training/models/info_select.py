@@ -13,7 +13,7 @@ Parameters: one expert, or E at the level of experts, T towers, and ``T F``, ``T
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -116,6 +116,11 @@ class InfoSelect(SelectiveNetwork):
             return {}
         rows = self.masks()["field"].tolist()
         return {task: dict(zip(self.fields, row, strict=True)) for task, row in zip(self.tasks, rows, strict=True)}
+
+    def selection(self) -> dict[str, Any]:
+        """Give all masks for the report, by level and task; fields by name, experts and units in their order."""
+        by_task = {level: dict(zip(self.tasks, mask.tolist(), strict=True)) for level, mask in self.masks().items()}
+        return by_task | ({"field": self.selected_fields()} if "field" in self.levels else {})
 
     def _all(self) -> list[TaskInfoSelect]:
         return [module for module in self.modules() if isinstance(module, TaskInfoSelect)]

@@ -24,8 +24,12 @@ from tests.small_models import (
     small_schema,
     with_duration,
 )
+from training.config import TrainConfig
+from training.data.simulator import prepare
 from training.errors import InvalidOption
+from training.models.base import ModelConfig
 from training.models.selection import TaskInfoSelect
+from training.pipeline import train_and_publish
 
 KINDS = ("softmax", "sigmoid2", "hard_concrete")
 LEVELS = ("field", "expert", "hidden", "all")
@@ -154,6 +158,19 @@ def test_what_each_task_takes_of_each_field_can_be_reported():
     assert selected["click"]["user"] == pytest.approx(2 / (1 + 2.718281828**-3))
     assert model.training, "asking must not end the training"
     assert make("info_select", level="hidden").selected_fields() == {}
+
+
+def test_a_bundles_report_has_the_masks_of_every_level(tmp_path):
+    dataset = prepare(tmp_path / "data", rows=600, seed=1)
+    sizes = ModelConfig(embedding_dim=4, hidden=(8,), num_experts=2)
+    config = TrainConfig(data="simulator", arch="info_select", epochs=1, model=sizes)
+
+    selection = train_and_publish(dataset, config, tmp_path / "models", name="m").report()["selection"]
+
+    assert selection["field"].keys() == selection["hidden"].keys() == {"ctr", "like", "duration"}
+    assert {"user", "item", "price"} <= selection["field"]["like"].keys()
+    assert [len(selection[level]["ctr"]) for level in ("expert", "hidden")] == [2, 8]
+    assert any(value != 1.0 for value in selection["field"]["ctr"].values()), "the masks of a trained model"
 
 
 def test_open_switches_cost_what_the_option_says_and_masks_that_cannot_close_cost_nothing():
