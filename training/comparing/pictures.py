@@ -203,8 +203,9 @@ def _selected(comparison: Comparison) -> Figure | None:
         tasks = list(each.selected)
         fields = list(each.selected[tasks[0]])
         table = np.array([[each.selected[task][field].mean for task in tasks] for field in fields])
-        _heatmap(axes, table, fields, tasks, colours=_BLUES, low=0, high=max(1.0, float(table.max())))
-        axes.set_title(each.name)
+        reach = max(0.25, float(np.abs(table - 1.0).max()))
+        _heatmap(axes, table, fields, tasks, colours=_BOTH_WAYS, low=1.0 - reach, high=1.0 + reach, centre=1.0)
+        axes.set_title(f"{each.name}   1 is a field as it came")
     return figure
 
 
@@ -217,6 +218,7 @@ def _heatmap(
     colours: LinearSegmentedColormap,
     low: float,
     high: float,
+    centre: float = 0.0,
     blank: str = "",
 ) -> None:
     """Draw cells with their numbers in them, columns named on top."""
@@ -230,10 +232,10 @@ def _heatmap(
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
-    edge = max(abs(low), abs(high))
+    reach = max(high - centre, centre - low)
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
-            ink = "white" if abs(value) > 0.6 * edge else _INK
+            ink = "white" if abs(value - centre) > 0.6 * reach else _INK
             axes.text(column, row, f"{value:.2f}".replace("-", "−"), ha="center", va="center", color=ink, fontsize=9)
         elif blank and row != column:
             axes.text(column, row, blank, ha="center", va="center", color=_MUTED)

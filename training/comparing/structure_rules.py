@@ -112,8 +112,8 @@ def gradient_conflict(comparison: Comparison) -> Iterator[Advice]:
                     rule="gradient_conflict",
                     text=(
                         f"Gradients of {pair} pull apart in {each.name} (mean cosine {cosine:.2f}, threshold "
-                        f"{CONFLICT_COSINE}): try `--balancer pcgrad`, or an architecture with experts of each "
-                        "task's own, and compare with tuned static weights."
+                        f"{CONFLICT_COSINE}): try `--balancer pcgrad` and, where the tasks have none, experts of "
+                        "their own; tuned static weights are what to compare with."
                     ),
                     evidence={"mean_cosine": cosine},
                 )
