@@ -110,7 +110,8 @@ SECTIONS = {
 def main(results: Path, out: Path) -> None:
     """Write the page."""
     runs = Results(results)
-    parts = [_head(runs)]
+    claims = out.with_name("claims.md")  # kept by hand: what is claimed elsewhere, with its command
+    parts = [_head(runs), *([claims.read_text()] if claims.is_file() else [])]
     for name, section in SECTIONS.items():
         records = runs.of(name, "final")
         if any(record["arch"] != LIGHTGBM for record in records):
