@@ -51,12 +51,13 @@ class StarOptions(Frozen):
 
     Args:
         domain: Categorical request field whose value chooses the partition; None makes the tasks the partitions.
-        normalise: Normalise the inputs: by partition with a domain, by batch norm without.
+        normalise: Normalise the inputs: by partition with a domain, by batch norm without. None normalises with a
+            domain alone: without one it puts vectors of rare ids on the scale of all others, and costs accuracy.
         auxiliary_hidden: Width A of the auxiliary network, which only a domain has; 0 for none.
     """
 
     domain: str | None = None
-    normalise: bool = True
+    normalise: bool | None = None
     auxiliary_hidden: int = Field(default=32, ge=0)
 
 
@@ -74,7 +75,9 @@ class Star(MultiTaskModel):
             self.column, values = domain_field(schema, self.options.domain, most_values=MOST_VALUES)
             self.partitions = values + 1
         first, *rest = config.hidden if self.has_domain else (*config.hidden, *config.tower_hidden)
-        norms = (self.partitions if self.has_domain else 1) if self.options.normalise else 0
+        chosen = self.options.normalise
+        self.normalises = self.has_domain if chosen is None else chosen
+        norms = (self.partitions if self.has_domain else 1) if self.normalises else 0
         self.first = StarFirst(self.features, self.partitions, first, norms)
         self.dropout = Dropout(config.dropout)
         self.rest = StarMlp(self.partitions, first, rest, config.dropout)
@@ -84,7 +87,7 @@ class Star(MultiTaskModel):
     def forward(self, inputs: TensorInputs) -> dict[str, Tensor]:
         """Give one raw output a task, ``[N, W]``."""
         u_RU, c_NC = self.features(inputs)
-        weights = self._row_weights(inputs, c_NC) if self.training and self.options.normalise else (None, None)
+        weights = self._row_weights(inputs, c_NC) if self.training and self.normalises else (None, None)
         x_PNH = self.rest(self.dropout(torch.relu(self.first(u_RU, c_NC, inputs.request_index, *weights))))
         if not self.has_domain:
             return {task: self.towers[task](x_PNH[position]) for position, task in enumerate(self.tasks)}

@@ -75,7 +75,7 @@ def _auxiliary(model, x):
 
 
 def test_each_task_has_the_shared_weights_times_its_own_in_every_layer():
-    model = scattered(make("star", normalise=False))
+    model = scattered(make("star"))
     inputs = small_inputs()
 
     got = model(inputs)
@@ -86,7 +86,7 @@ def test_each_task_has_the_shared_weights_times_its_own_in_every_layer():
 
 
 def test_tasks_read_inputs_that_are_normalised_alike_in_serving():
-    model = _with_statistics(scattered(make("star")))
+    model = _with_statistics(scattered(make("star", normalise=True)))
     inputs = small_inputs()
 
     got = model(inputs)
@@ -97,7 +97,7 @@ def test_tasks_read_inputs_that_are_normalised_alike_in_serving():
 
 def test_a_request_counts_in_the_statistics_as_often_as_it_has_candidates():
     """So the factored layout trains on what ordinary code sees, where each request is repeated for each candidate."""
-    model = scattered(make("star")).train()
+    model = scattered(make("star", normalise=True)).train()
     inputs = small_inputs(requests=12, candidates=60)
 
     got = model(inputs)["click"]
@@ -263,8 +263,8 @@ def test_the_number_of_weights_is_that_of_the_formula():
         return (1 + p) * (a * b + b)
 
     by_task = sum(star(tasks, a, b) for a, b in ((WIDTH, 6), (6, 5), (5, 3)))
-    assert dense_count(make("star")) == by_task + 2 * WIDTH + tasks * (3 + 1)
-    assert dense_count(make("star", normalise=False)) == by_task + tasks * (3 + 1)
+    assert dense_count(make("star", normalise=True)) == by_task + 2 * WIDTH + tasks * (3 + 1)
+    assert dense_count(make("star")) == by_task + tasks * (3 + 1)
     body = star(partitions, WIDTH, 6) + star(partitions, 6, 5)
     towers = tasks * (star(partitions, 5, 3) + star(partitions, 3, 1))
     extra = (WIDTH + 1) * auxiliary + (auxiliary + 1) * tasks
@@ -281,9 +281,7 @@ def test_gradients_are_balanced_on_the_centre_alone():
     assert not {id(parameter) for parameter in model.towers.parameters()} & shared
 
 
-@pytest.mark.parametrize(
-    "options", [{"domain": "scene"}, {"normalise": False}, {"domain": "scene", "normalise": False}]
-)
+@pytest.mark.parametrize("options", [{"domain": "scene"}, {"normalise": True}, {"domain": "scene", "normalise": False}])
 def test_every_variant_exports(options, tmp_path):
     model = _with_statistics(scattered(make("star", tasks=with_duration(), **options)))
 
