@@ -1,13 +1,34 @@
-"""Options as a user writes them on a command line."""
+"""Options: as a user writes them on a command line, and held against what their owner has."""
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from contract.frozen import Frozen
 from training.errors import InvalidOption
 
-__all__ = ["parse_options", "parse_weights"]
+__all__ = ["parse_options", "parse_weights", "validated"]
+
+
+def validated(options: type[Frozen], given: Mapping[str, Any], *, owner: str) -> Frozen:
+    """Check the options of an architecture or a balancer.
+
+    Args:
+        owner: Whose options they are, for the message.
+
+    Raises:
+        InvalidOption: When there is no such option, or its value is out of range.
+    """
+    try:
+        return options.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(options.model_fields) or "none"
+        raise InvalidOption(f"option {where!r} of {owner}: {first['msg']}", fix=f"its options are: {known}") from None
 
 
 def parse_options(pairs: Iterable[str]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from contract.frozen import Frozen
 from training.balancing.means import Means
 from training.errors import InvalidOption
+from training.options import validated
 
 __all__ = [
     "Balancer",
@@ -146,14 +146,7 @@ def checked_options(name: str, options: Mapping[str, Any]) -> Frozen:
     """
     if name not in _BALANCERS:
         raise InvalidOption(f"there is no balancer {name!r}", fix=f"known: {', '.join(balancers())}")
-    known = _BALANCERS[name].Options
-    try:
-        return known.model_validate(dict(options))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        names = ", ".join(known.model_fields) or "none"
-        raise InvalidOption(f"option {where!r} of {name}: {first['msg']}", fix=f"its options are: {names}") from None
+    return validated(_BALANCERS[name].Options, options, owner=name)
 
 
 def make_balancer(name: str, options: Mapping[str, Any], parts: BalancerParts) -> Balancer:

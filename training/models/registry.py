@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from contract.features import FeatureSchema
 from contract.tasks import Task
-from training.errors import InvalidOption, UnknownArchitecture
+from training.errors import UnknownArchitecture
 from training.models.base import ModelConfig, MultiTaskModel
+from training.options import validated
 
 __all__ = ["Architecture", "architectures", "build_model", "find_architecture", "register"]
 
@@ -75,18 +74,5 @@ def build_model(name: str, schema: FeatureSchema, tasks: Sequence[Task], config:
         InvalidOption: When the architecture has no such option, or its value is out of range.
     """
     architecture = find_architecture(name)
-    _check_options(architecture, config)
+    validated(architecture.model.Options, config.options, owner=architecture.name)
     return architecture.model(schema, tasks, config)
-
-
-def _check_options(architecture: Architecture, config: ModelConfig) -> None:
-    options = architecture.model.Options
-    try:
-        options.model_validate(config.options)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(options.model_fields) or "none"
-        raise InvalidOption(
-            f"option {where!r} of {architecture.name}: {first['msg']}", fix=f"its options are: {known}"
-        ) from None
