@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 import training.models
+from contract.durations import Ziln
 from training.benchmarks.campaign import TUNING_SEED, Job, Results, prepared, run_jobs
 from training.benchmarks.lightgbm_runs import ARCH, lightgbm_run
 from training.config import OptimConfig, TrainConfig
@@ -86,7 +87,12 @@ _KUAIRAND = Recipe(
 )
 _EBNERD = Recipe(
     base=TrainConfig(
-        data="ebnerd", arch="mmoe", epochs=10, model=_LISTS, optim=OptimConfig(batch_requests=64, averaging=0.998)
+        data="ebnerd",
+        arch="mmoe",
+        epochs=10,
+        model=_LISTS,
+        optim=OptimConfig(batch_requests=64, averaging=0.998),
+        objective=Ziln(),
     ),
     grid=(3e-4, 1e-3),
     seeds=5,
