@@ -24,10 +24,15 @@
     └── AdminError
         ├── AdminClosed          no admin token is configured
         ├── Unauthorized         no token, or a wrong one
-        └── InvalidProfile       the body of a fusion change is wrong
+        ├── Forbidden            the token has not the scope that the call needs
+        ├── InvalidProfile       the body of a fusion change is wrong
+        ├── PreconditionMissing  a change of what exists has to say which revision it saw
+        └── RevisionConflict     someone else has changed it meanwhile
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
+
+from service.revisions import Change, Revision
 
 
 class ServiceError(Exception):
@@ -180,3 +185,42 @@ class InvalidProfile(AdminError):
     """The body of a fusion change is wrong."""
 
     code = "invalid_profile"
+
+
+class Forbidden(AdminError):
+    """The token is known and has not the scope that the call needs."""
+
+    code = "forbidden"
+
+
+class PreconditionMissing(AdminError):
+    """A change of what exists has to say which revision its writer saw."""
+
+    code = "precondition_missing"
+
+
+class RevisionConflict(AdminError):
+    """The newest revision is not the one that the writer saw.
+
+    Args:
+        newest: What is there now; None where there is nothing.
+    """
+
+    code = "revision_conflict"
+
+    def __init__(self, detail: str, *, fix: str = "", newest: Revision | None = None) -> None:
+        super().__init__(detail, fix=fix)
+        self.newest = newest
+
+    @classmethod
+    def between(cls, change: Change, newest: Revision | None) -> Self:
+        """Say who changed what since the writer looked."""
+        if newest is None:
+            return cls(f"{change.name} does not exist", fix="create it without If-Match")
+        reason = f": {newest.reason}" if newest.reason else ""
+        return cls(
+            f"{change.name} is at revision {newest.revision}, written by {newest.author} "
+            f"at {newest.created_at:%Y-%m-%d %H:%M:%S} UTC ({newest.action}){reason}",
+            fix=f'look at it, then send If-Match: "{newest.revision}"',
+            newest=newest,
+        )

@@ -1,10 +1,14 @@
 import pytest
 
-from service.stores.memory import MemoryFusionStore
-from tests.suites.fusion_store import FusionStoreSuite
+from service.stores.memory import MemoryRevisionStore
+from tests.suites.revision_store import RevisionStoreSuite
 
 
-class TestMemoryFusionStore(FusionStoreSuite):
+class TestMemoryRevisionStore(RevisionStoreSuite):
     @pytest.fixture
     def store(self):
-        return MemoryFusionStore()
+        return MemoryRevisionStore()
+
+    @pytest.fixture
+    def another(self, store):
+        return store
