@@ -1,19 +1,21 @@
 """Fusion: many heads to one score. A profile is data; a :class:`Fusion` is a profile ready to run."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag
 
 from contract.errors import FormulaError, ScoreError
 from contract.formula import FUNCTIONS, Formula, compile_formula
 from contract.frozen import Frozen
+from contract.weights import Weights
 
-__all__ = ["DEFAULT_FORMULA", "Fusion", "FusionProfile", "compile_fusion"]
+__all__ = ["DEFAULT_FORMULA", "AnyProfile", "Fusion", "FusionProfile", "LearnedProfile", "NonFinite", "compile_fusion"]
+
+NonFinite = Literal["bottom", "fail"]
 
 DEFAULT_FORMULA = "ctr * log1p(duration_seconds)"
 
@@ -28,18 +30,40 @@ class FusionProfile(Frozen):
             the request.
     """
 
+    kind: Literal["formula"] = "formula"
     formula: str = Field(min_length=1)
-    weights: dict[str, float] = Field(default_factory=dict)
-    non_finite: Literal["bottom", "fail"] = "bottom"
+    weights: Weights = Field(default_factory=dict)
+    non_finite: NonFinite = "bottom"
 
-    @field_validator("weights")
-    @classmethod
-    def _finite(cls, weights: dict[str, float]) -> dict[str, float]:
-        bad = [name for name, weight in weights.items() if not math.isfinite(weight)]
-        if bad:
-            msg = f"weights must be finite: {', '.join(bad)}"
-            raise ValueError(msg)
-        return weights
+    def weight_values(self) -> dict[str, float]:
+        """Give the weights as plain numbers."""
+        return {name: weight.value for name, weight in self.weights.items()}
+
+
+class LearnedProfile(Frozen):
+    """A model that was trained to make one score of the heads; see ``fulcrum fuse fit``.
+
+    Args:
+        model: Name of a fusion bundle.
+        version: Of that bundle.
+        non_finite: As for a formula.
+    """
+
+    kind: Literal["model"] = "model"
+    model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    version: int = Field(ge=1)
+    non_finite: NonFinite = "bottom"
+
+
+def _kind(given: Any) -> str:
+    kind = given.get("kind", "formula") if isinstance(given, Mapping) else getattr(given, "kind", "formula")
+    return str(kind)
+
+
+AnyProfile = Annotated[
+    Annotated[FusionProfile, Tag("formula")] | Annotated[LearnedProfile, Tag("model")], Discriminator(_kind)
+]
+"""A profile of either kind; a document that names none is a formula."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +72,12 @@ class Fusion:
 
     Args:
         profile: What it was compiled from.
+        weights: Of the profile, as plain numbers.
         reads: Variables of the formula that are not weights: heads and number fields.
     """
 
     profile: FusionProfile
+    weights: Mapping[str, float]
     formula: Formula
     reads: frozenset[str]
 
@@ -71,7 +97,7 @@ class Fusion:
         Raises:
             ScoreError: When a score is not finite and the profile says to fail.
         """
-        merged = {**values, **self.profile.weights, **(weights or {})}
+        merged = {**values, **self.weights, **(weights or {})}
         scores = self.formula(merged, size)
         bad = ~np.isfinite(scores)
         count = int(np.count_nonzero(bad))
@@ -109,4 +135,9 @@ def compile_fusion(profile: FusionProfile, variables: Mapping[str, str]) -> Fusi
             fix="use it or leave it out",
             path=f"/weights/{name}",
         )
-    return Fusion(profile=profile, formula=formula, reads=formula.variables - profile.weights.keys())
+    return Fusion(
+        profile=profile,
+        weights=profile.weight_values(),
+        formula=formula,
+        reads=formula.variables - profile.weights.keys(),
+    )
