@@ -33,7 +33,7 @@ from service.runtime.watcher import Watcher
 from service.settings import Settings
 from service.stores.items import read_items
 from service.stores.memory import MemoryFusionStore
-from service.stores.sqlite import SqliteFusionStore
+from service.stores.sqlite_fusion import SqliteFusionStore
 from service.telemetry.metrics import Metrics
 
 __all__ = ["Components", "build_components", "create_app", "load_bundle", "release"]
