@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-__all__ = ["AdminToken", "Scope", "TokenFileError", "digest_of", "read_tokens"]
+__all__ = ["AdminToken", "Scope", "TokenFileError", "add_token", "digest_of", "read_tokens"]
 
 Scope = Literal["read", "fusion", "model"]
 
@@ -61,3 +63,32 @@ def read_tokens(path: Path) -> tuple[AdminToken, ...]:
         msg = f"the file of admin tokens {path} has two tokens named {min(twice)!r}"
         raise TokenFileError(msg)
     return tokens
+
+
+def add_token(path: Path, *, name: str, secret: str, scopes: Sequence[str]) -> None:
+    """Add a token's digest to the file, which is made when it is not there and readable by its owner alone.
+
+    Raises:
+        TokenFileError: When the name is taken, a scope is unknown, or the file cannot be used.
+    """
+    known = read_tokens(path) if path.exists() else ()
+    if any(token.name == name for token in known):
+        msg = f"{path} has a token named {name!r} already"
+        raise TokenFileError(msg)
+    entry = {"name": name, "sha256": digest_of(secret), "scopes": list(scopes)}
+    try:
+        tokens = _TokenFile.model_validate({"tokens": [*known, entry]})
+        write_private(path, tokens.model_dump_json(indent=2))
+    except (OSError, ValidationError) as error:
+        msg = f"the token cannot be added to {path}: {error}"
+        raise TokenFileError(msg) from None
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file by rename, readable by its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)

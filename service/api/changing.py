@@ -51,10 +51,9 @@ async def parsed(request: Request, kind: type[_Body]) -> _Body:
         MalformedBody: When it is no JSON object.
         InvalidProfile: When a key is unknown, missing, or its value is not allowed, with the place.
     """
-    body = await request.body() or b"{}"
-    parse_object(body)
+    document = parse_object(await request.body() or b"{}")
     try:
-        return kind.model_validate_json(body, strict=True)
+        return kind.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise InvalidProfile(

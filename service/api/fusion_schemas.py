@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, model_validator
 
 from contract.fusion import AnyProfile
 
@@ -20,7 +20,8 @@ __all__ = [
 MAX_TTL_S = 366 * 86_400.0
 Reason = Annotated[str, Field(max_length=500, description="Why; stands in the history.")]
 Ttl = Annotated[
-    float | None, Field(gt=0, le=MAX_TTL_S, description="Seconds after which what was before comes back by itself.")
+    float | None,
+    Field(strict=True, gt=0, le=MAX_TTL_S, description="Seconds after which the base comes back by itself."),
 ]
 _PROFILE = ("kind", "formula", "weights", "non_finite", "model", "version")
 
@@ -53,7 +54,7 @@ class FusionBody(_Profiled):
 class WeightsBody(_Document):
     """New values of some weights."""
 
-    weights: dict[str, float] = Field(min_length=1, examples=[{"w2": 0.6}])
+    weights: dict[str, Annotated[float, Strict()]] = Field(min_length=1, examples=[{"w2": 0.6}])
     reason: Reason = ""
     ttl_s: Ttl = None
 
