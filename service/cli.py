@@ -1,4 +1,4 @@
-"""The service's commands: serve, rank, check, token. ``fulcrum`` mounts them; ``python -m service.cli`` runs them alone."""
+"""The service's commands. ``fulcrum`` mounts them; ``python -m service.cli`` runs them alone."""
 
 import asyncio
 import secrets
