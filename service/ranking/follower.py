@@ -22,7 +22,7 @@ class Book(Protocol):
 
     family: str
 
-    def apply(self, revision: Revision) -> None:
+    def apply(self, revision: Revision, *, replace: bool = False) -> None:
         """Put a revision in force; see :meth:`service.ranking.fusions.FusionBook.apply`."""
         ...
 
@@ -112,23 +112,24 @@ class Follower:
 
     def _catch_up(self) -> None:
         latest = self._store.latest()
-        unreadable = dict(self._unreadable(latest))
+        # After a silence the store may have lost its last changes; what it has now is what all agree on.
+        unreadable = dict(self._unreadable(latest, replace=not self.state.is_up))
         applied = max((revision.sequence for revision in latest.values()), default=0)
         self._set(FollowerState(applied=applied, problem="", unreadable=unreadable))
         self._report(applied)
 
-    def _unreadable(self, latest: Mapping[str, Revision]) -> "list[tuple[str, str]]":
+    def _unreadable(self, latest: Mapping[str, Revision], *, replace: bool) -> list[tuple[str, str]]:
         """Apply everything; give what could not be read, whose last good revision is put in force instead."""
         problems = []
         for book in self._books:
             for name, revision in latest.items():
-                if name.startswith(book.family) and (problem := self._apply(book, revision)):
+                if name.startswith(book.family) and (problem := self._apply(book, revision, replace=replace)):
                     problems.append((name, problem))
         return problems
 
-    def _apply(self, book: Book, revision: Revision) -> str:
+    def _apply(self, book: Book, revision: Revision, *, replace: bool) -> str:
         try:
-            book.apply(revision)
+            book.apply(revision, replace=replace)
         except UnreadableDocument as error:
             if not book.revision_of(revision.name):
                 self._apply_last_good(book, revision)

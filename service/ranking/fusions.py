@@ -56,8 +56,12 @@ class FusionBook:
         self._compiled: dict[_Key, Fusion | FormulaError] = {}
         self._applying = Lock()
 
-    def apply(self, revision: Revision) -> None:
+    def apply(self, revision: Revision, *, replace: bool = False) -> None:
         """Put a revision in force, unless a newer one of its name is; called from any thread.
+
+        Args:
+            replace: Puts it in force whatever its number: a store that came back may have lost its last changes, and
+                what it has then is what every process has to agree on.
 
         Raises:
             UnreadableDocument: When it cannot be read; what stood before stays in force.
@@ -73,7 +77,7 @@ class FusionBook:
         standing = Standing(revision=revision, plan=plan)
         with self._applying:
             known = self._standing.get(standing.profile_name)
-            if known is None or known.revision.revision < revision.revision:
+            if replace or known is None or known.revision.revision < revision.revision:
                 # One assignment: a request sees the old revision or the new one, never a mixture.
                 self._standing = {**self._standing, standing.profile_name: standing}
                 self._forget(standing)
@@ -146,8 +150,6 @@ class FusionBook:
         return self._compiled[key]
 
     def _forget(self, kept: Standing) -> None:
-        stale = [
-            key for key in list(self._compiled) if key[0] == kept.profile_name and key[1] != kept.revision.revision
-        ]
+        stale = [key for key in list(self._compiled) if key[0] == kept.profile_name]
         for key in stale:
             self._compiled.pop(key, None)

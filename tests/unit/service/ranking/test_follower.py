@@ -24,6 +24,10 @@ class Flaky(MemoryRevisionStore):
         super().__init__()
         self.gone = False
 
+    def forget_last(self):
+        with self._changed:
+            self._newest[self._revisions.pop().name] -= 1
+
     def _check(self):
         if self.gone:
             raise StoreUnavailable("nobody answers")
@@ -126,6 +130,31 @@ def test_what_changed_while_the_store_was_gone_is_caught_up(store):
         following.until(lambda state: state.is_up and state.applied == written.sequence)
 
         assert formula_of(following.book) == "like"
+
+
+def test_a_store_that_came_back_without_its_last_change_is_what_all_agree_on(store):
+    write(store, "ctr")
+    write(store, "like")
+    with Following(store) as following:
+        store.gone = True
+        following.until(lambda state: not state.is_up)
+        store.forget_last()
+        store.gone = False
+        following.until(lambda state: state.is_up)
+
+        assert formula_of(following.book) == "ctr"
+
+
+def test_a_store_that_came_back_empty_leaves_the_last_good_revision_serving(store):
+    write(store, "ctr")
+    with Following(store) as following:
+        store.gone = True
+        following.until(lambda state: not state.is_up)
+        store.forget_last()
+        store.gone = False
+        following.until(lambda state: state.is_up)
+
+        assert formula_of(following.book) == "ctr"
 
 
 def test_a_store_that_is_gone_at_the_start_is_followed_as_soon_as_it_is_there(store):
