@@ -21,7 +21,7 @@ from service.api.decode import Decoder
 from service.api.errors import install_error_handlers
 from service.api.health import Lifecycle, health_router
 from service.api.middleware import RequestMiddleware
-from service.api.models import models_router
+from service.api.models import model_admin_router, models_router
 from service.api.rank import rank_router
 from service.errors import PreconditionMissing, RevisionConflict, StoreUnavailable
 from service.ranking.compiling import ProfileCompiler
@@ -180,9 +180,11 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
     )
     app.include_router(rank_router(ranker=ranker, decoder=decoder, metrics=parts.metrics))
     app.include_router(models_router(parts.registry))
+    gate = AdminGate(admin_tokens(settings))
+    app.include_router(model_admin_router(registry=parts.registry, gate=gate))
     app.include_router(
         admin_router(
-            gate=AdminGate(admin_tokens(settings)),
+            gate=gate,
             fusions=parts.fusions,
             editor=parts.editor,
             convergence=Convergence(parts.store, clock=time.monotonic),

@@ -209,6 +209,14 @@ def test_only_the_scope_fusion_changes_profiles_and_the_author_is_the_tokens_nam
     assert state["author"] == ("fusion" if status == 200 else "bundle")
 
 
+@pytest.mark.parametrize(("scope", "status"), [("read", 403), ("fusion", 403), ("model", 200)])
+def test_only_the_scope_model_has_new_bundles_loaded_at_once(guarded, scope, status):
+    answer = guarded.post("/v1/admin/models/refresh", headers=bearer(scope))
+
+    assert answer.status_code == status
+    assert status == 403 or answer.json() == {"models": {"demo": 1}, "rejected": {}}
+
+
 def test_a_token_that_nobody_gave_out_may_not_even_look(guarded):
     assert guarded.get("/v1/admin/fusion", headers=bearer("wrong")).status_code == 401
 
