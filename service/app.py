@@ -41,6 +41,7 @@ from service.runtime.threads import available_cores
 from service.runtime.watcher import Watcher
 from service.settings import Settings
 from service.stores.items import read_items
+from service.stores.last_good import LastGoodFile
 from service.stores.opening import open_revision_store
 from service.telemetry.logging import get_logger
 from service.telemetry.metrics import Metrics
@@ -91,6 +92,7 @@ def build_components(settings: Settings) -> Components:
         process=this_process(),
         heartbeat_s=settings.heartbeat_s,
         on_change=lambda _: fusions.warm(registry.all()),
+        memory=LastGoodFile(settings.last_good_file) if settings.last_good_file else None,
     )
     metrics.watch(registry, lambda: ((name, fusions.revision_of(FAMILY + name)) for name in fusions.profiles()))
     metrics.watch_store(lambda: _store_figures(follower.state))
