@@ -140,6 +140,10 @@ class FusionEditor:
             raise UnknownRevision(f"{name!r} has no revision {number}", fix="look at its history")
         return found[0]
 
+    def _check(self, plan: FusionPlan) -> None:
+        for variant, profile in plan.without_past(self._now()).variants():
+            self.fits(profile, path="" if variant == "base" else f"/{variant}")
+
     def fits(self, profile: AnyProfile, *, path: str = "") -> None:
         """Check that a served model can use a profile.
 
@@ -197,8 +201,8 @@ class FusionEditor:
         return self._book.standing(name)
 
     async def _keep(self, name: str, plan: FusionPlan, author: Author, *, action: Action) -> Standing:
-        for variant, profile in plan.variants():
-            self.fits(profile, path="" if variant == "base" else f"/{variant}")
+        # In a thread: a learned profile is loaded and held against its golden rows to be checked.
+        await asyncio.to_thread(self._check, plan)
         change = Change(
             name=FAMILY + name,
             document=plan.model_dump_json(),

@@ -9,9 +9,8 @@ from contract.arrays import FloatArray, GraphInputs, Predictions
 from contract.encoding import numeric_column
 from contract.errors import FormulaError
 from contract.features import FeatureSchema
-from contract.fusion import Fusion
 from service.errors import InvalidField
-from service.ports import Clock, FusionSource, ItemRows, ModelCatalog, StageObserver
+from service.ports import Clock, FusionSource, ItemRows, ModelCatalog, Scorer, StageObserver
 from service.ranking.ordering import order_by_score
 from service.ranking.query import RankQuery, RankResult
 from service.ranking.stopwatch import Stopwatch
@@ -84,7 +83,7 @@ class Ranker:
         )
 
 
-def _check_weights(query: RankQuery, fusion: Fusion) -> None:
+def _check_weights(query: RankQuery, fusion: Scorer) -> None:
     if not query.weights:
         return
     try:
@@ -94,7 +93,7 @@ def _check_weights(query: RankQuery, fusion: Fusion) -> None:
 
 
 def _formula_values(
-    fusion: Fusion, query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions
+    fusion: Scorer, query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions
 ) -> Mapping[str, Any]:
     """Give what the formula reads: heads, and number fields as the caller or the item table gave them."""
     values: dict[str, Any] = {name: head for name, head in heads.items() if name in fusion.reads}
