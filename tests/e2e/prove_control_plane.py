@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - lines of the page that it writes
 """The whole promise at its whole size: ``make prove-fusion`` writes docs/benchmarks/control-plane.md.
 
 1,000 revisions by 4 concurrent writers under load from 16 connections: one process on SQLite, then three on a Valkey
