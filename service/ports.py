@@ -2,25 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from contract.arrays import FloatArray, GraphInputs, Predictions, SideArrays
 from contract.encoding import Encoder
-from contract.fusion import Fusion, FusionProfile
+from contract.fusion import AnyProfile
 from contract.manifest import Manifest
 
 __all__ = [
     "Clock",
-    "FusionRevision",
+    "FusionCompiler",
     "FusionSource",
-    "FusionStore",
+    "InForce",
     "ItemRows",
     "ItemStore",
     "ModelCatalog",
     "ModelRuntime",
+    "Scorer",
     "ServedModel",
     "StageObserver",
 ]
@@ -133,40 +133,69 @@ class ModelCatalog(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class FusionRevision:
-    """One written state of a profile; revisions of a profile only grow, from 1."""
+class Scorer(Protocol):
+    """Makes one score of the heads: a compiled formula (:class:`contract.fusion.Fusion`), or a learned model."""
 
-    profile_name: str
-    revision: int
-    profile: FusionProfile
-    created_at: datetime
-
-
-class FusionStore(Protocol):
-    """Keeps every revision of every profile. Blocking; called off the event loop."""
-
-    def latest(self) -> Mapping[str, FusionRevision]:
-        """Give the newest revision of each profile, by name."""
+    @property
+    def profile(self) -> AnyProfile:
+        """What it was made of."""
         ...
 
-    def append(self, profile_name: str, profile: FusionProfile) -> FusionRevision:
-        """Write a new revision durably, with the next number.
+    @property
+    def reads(self) -> frozenset[str]:
+        """Heads and number fields that it reads."""
+        ...
+
+    def check_weights(self, values: Mapping[str, float]) -> None:
+        """Check replacements for weights, as one request may give them.
 
         Raises:
-            StoreUnavailable: When it could not be written; nothing has changed then.
+            FormulaError: When a name is unknown or a value is out of its bounds.
         """
         ...
 
-    def close(self) -> None:
-        """Release the store."""
+    def score(
+        self, values: Mapping[str, Any], size: int, *, weights: Mapping[str, float] | None = None
+    ) -> tuple[FloatArray, int]:
+        """Score candidates; see :meth:`contract.fusion.Fusion.score`.
+
+        Raises:
+            ScoreError: When a score is not finite and the profile says to fail.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class InForce:
+    """The fusion that a request is ranked by.
+
+    Args:
+        revision: Of the profile.
+        variant: Which part of that revision: ``base``, ``temporary`` or ``schedule:<name>``.
+    """
+
+    profile: str
+    revision: int
+    variant: str
+    fusion: Scorer
+
+
+class FusionCompiler(Protocol):
+    """Makes a profile ready to run on a model."""
+
+    def __call__(self, profile: AnyProfile, model: ServedModel) -> Scorer:
+        """Compile.
+
+        Raises:
+            FormulaError: When the profile does not fit the model.
+        """
         ...
 
 
 class FusionSource(Protocol):
     """What the ranker asks for the fusion in force."""
 
-    def current(self, profile_name: str, model: ServedModel) -> "tuple[FusionRevision, Fusion]":
+    def current(self, profile_name: str, model: ServedModel) -> InForce:
         """Give a snapshot of a profile, compiled for a model.
 
         Raises:

@@ -7,10 +7,10 @@ import numpy as np
 
 from contract.arrays import FloatArray, GraphInputs, Predictions
 from contract.encoding import numeric_column
+from contract.errors import FormulaError
 from contract.features import FeatureSchema
-from contract.fusion import Fusion
 from service.errors import InvalidField
-from service.ports import Clock, FusionSource, ItemRows, ModelCatalog, StageObserver
+from service.ports import Clock, FusionSource, ItemRows, ModelCatalog, Scorer, StageObserver
 from service.ranking.ordering import order_by_score
 from service.ranking.query import RankQuery, RankResult
 from service.ranking.stopwatch import Stopwatch
@@ -43,7 +43,8 @@ class Ranker:
         """
         watch = Stopwatch(self._clock, {"decode": query.decode_s})
         model = self._catalog.current(query.model)
-        revision, fusion = self._fusions.current(query.profile, model)
+        in_force = self._fusions.current(query.profile, model)
+        fusion = in_force.fusion
         _check_weights(query, fusion)
 
         with watch.stage("encode_features"):
@@ -73,8 +74,7 @@ class Ranker:
             query=query,
             manifest=model.manifest,
             model_version=model.version,
-            profile=query.profile,
-            fusion_revision=revision.revision,
+            in_force=in_force,
             order=order,
             scores=scores[order],
             heads=inference.heads,
@@ -83,20 +83,17 @@ class Ranker:
         )
 
 
-def _check_weights(query: RankQuery, fusion: Fusion) -> None:
-    unknown = query.weights.keys() - fusion.profile.weights.keys()
-    if unknown:
-        name = min(unknown)
-        known = ", ".join(sorted(fusion.profile.weights)) or "none"
-        raise InvalidField(
-            f"the profile {query.profile!r} has no weight {name!r}",
-            fix=f"its weights are: {known}",
-            path=f"/weights/{name}",
-        )
+def _check_weights(query: RankQuery, fusion: Scorer) -> None:
+    if not query.weights:
+        return
+    try:
+        fusion.check_weights(query.weights)
+    except FormulaError as error:
+        raise InvalidField(f"profile {query.profile!r}: {error.detail}", fix=error.fix, path=error.path) from None
 
 
 def _formula_values(
-    fusion: Fusion, query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions
+    fusion: Scorer, query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions
 ) -> Mapping[str, Any]:
     """Give what the formula reads: heads, and number fields as the caller or the item table gave them."""
     values: dict[str, Any] = {name: head for name, head in heads.items() if name in fusion.reads}
