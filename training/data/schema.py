@@ -15,6 +15,7 @@ from contract.features import (
     Hashed,
     LogStandard,
     Numeric,
+    Piecewise,
     Quantile,
     Scaling,
     Sequence,
@@ -28,7 +29,7 @@ __all__ = ["fit_schema", "flat_column"]
 
 MAX_VOCABULARY = 1_000_000
 _SAMPLE = 200_000
-_QUANTILES = 64
+_QUANTILES, _BIN_EDGES = 64, 32
 
 
 def fit_schema(dataset: Dataset, *, split: str = "train") -> FeatureSchema:
@@ -154,14 +155,22 @@ def _field(field: FieldDeclaration, fit: _Fitter) -> AnyField:
 def _scaling(field: FieldDeclaration, sample: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Scaling:
     if field.scaling == "none" or not len(sample):
         return Standard(mean=0.0, std=1.0)
-    if field.scaling == "quantile":
-        # Where one value fills most rows (no capital gain), all quantiles of the rows are that value: those of the
-        # distinct values stand beside them.
-        shares = np.linspace(0, 1, _QUANTILES)
-        points = np.unique(np.concatenate([np.quantile(part, shares) for part in (sample, np.unique(sample))]))
+    if field.scaling in ("quantile", "piecewise"):
+        points = _points(sample, _QUANTILES if field.scaling == "quantile" else _BIN_EDGES)
         if len(points) >= 2:
-            return Quantile(points=tuple(points.tolist()))
+            return Quantile(points=points) if field.scaling == "quantile" else Piecewise(points=points)
     if field.scaling == "log":
         logs = np.log1p(np.maximum(sample, 0))
         return LogStandard(mean=float(logs.mean()), std=float(logs.std()) or 1.0)
     return Standard(mean=float(sample.mean()), std=float(sample.std()) or 1.0)
+
+
+def _points(sample: np.ndarray[tuple[int], np.dtype[np.float64]], count: int) -> tuple[float, ...]:
+    """Give up to twice *count* quantiles, rising.
+
+    Where one value fills most rows (no capital gain), all quantiles of the rows are that value: those of the
+    distinct values stand beside them.
+    """
+    shares = np.linspace(0, 1, count)
+    points = np.unique(np.concatenate([np.quantile(part, shares) for part in (sample, np.unique(sample))]))
+    return tuple(points.tolist())
