@@ -1,10 +1,12 @@
 """A ranking to a body."""
 
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import orjson
 
+from service.api.explanation import explained
 from service.ranking.query import RankResult
 
 __all__ = ["encode_result"]
@@ -40,6 +42,9 @@ def _results(result: RankResult) -> list[dict[str, Any]]:
     if result.query.with_heads:
         for row, heads in zip(rows, _heads(result), strict=True):
             row["heads"] = heads
+    if result.query.with_explanation:
+        for row, explanation in zip_longest(rows, explained(result.explanation)):
+            row["explain"] = explanation
     return rows
 
 

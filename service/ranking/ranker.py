@@ -11,6 +11,7 @@ from contract.errors import FormulaError
 from contract.features import FeatureSchema
 from service.errors import InvalidField
 from service.ports import Clock, FusionSource, ItemRows, ModelCatalog, Scorer, StageObserver
+from service.ranking.explaining import explanation_of
 from service.ranking.ordering import order_by_score
 from service.ranking.query import RankQuery, RankResult
 from service.ranking.stopwatch import Stopwatch
@@ -60,6 +61,7 @@ class Ranker:
             values = _formula_values(fusion, query, model.manifest.features, items, inference.heads)
             scores, non_finite = fusion.score(values, len(query.item_ids), weights=query.weights)
             order = order_by_score(scores, query.top_k)
+            explanation = explanation_of(query, fusion, model.manifest, values, order)
 
         self._observer.observe_rank(
             model=model.manifest.name,
@@ -79,6 +81,7 @@ class Ranker:
             scores=scores[order],
             heads=inference.heads,
             unknown_items=~items.found,
+            explanation=explanation,
             timings=watch.timings,
         )
 
