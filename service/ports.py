@@ -21,6 +21,8 @@ __all__ = [
     "ItemStore",
     "ModelCatalog",
     "ModelRuntime",
+    "RankedRequest",
+    "RequestSampler",
     "ServedModel",
     "StageObserver",
 ]
@@ -191,4 +193,50 @@ class StageObserver(Protocol):
         unknown_items: int,
     ) -> None:
         """Record one ranked request; stages in seconds."""
+        ...
+
+
+class RankedRequest(Protocol):
+    """What a sampler reads of a request."""
+
+    @property
+    def profile(self) -> str:
+        """Name of the fusion profile."""
+        ...
+
+    @property
+    def item_ids(self) -> Sequence[str]:
+        """The candidates."""
+        ...
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        """Request-side field values."""
+        ...
+
+    @property
+    def candidates(self) -> Mapping[str, Sequence[Any]]:
+        """Candidate-side columns that the request itself carries."""
+        ...
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Replacements for the profile's weights."""
+        ...
+
+
+class RequestSampler(Protocol):
+    """Keeps some of the ranked requests, for previews. Called on the hot path: returns at once and never raises."""
+
+    def offer(
+        self, *, model: ServedModel, request: RankedRequest, heads: Predictions, stored: Mapping[str, FloatArray]
+    ) -> None:
+        """Take or leave one request.
+
+        Args:
+            model: The version that scored it.
+            request: As it was asked; nothing of it changes afterwards.
+            heads: Head values ``[n]`` by name; the arrays never change.
+            stored: Number fields ``[n]`` that the item table knows.
+        """
         ...
