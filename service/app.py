@@ -13,16 +13,21 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from contract.bundle import Bundle
 from contract.encoding import Encoder
+from contract.errors import FormulaError
+from contract.fusion import AnyProfile, Fusion, FusionProfile, compile_fusion
 from service.api.admin import AdminGate, admin_router
 from service.api.decode import Decoder
 from service.api.errors import install_error_handlers
 from service.api.health import Lifecycle, health_router
 from service.api.middleware import RequestMiddleware
 from service.api.models import models_router
+from service.api.preview import preview_router
 from service.api.rank import rank_router
-from service.ports import FusionStore
+from service.ports import FusionStore, ServedModel
 from service.ranking.fusions import DEFAULT_PROFILE, FusionBook
+from service.ranking.preview_desk import PreviewDesk
 from service.ranking.ranker import Ranker
+from service.ranking.reservoir import Reservoir
 from service.runtime.batcher import Batcher
 from service.runtime.gate import check_golden, example_body
 from service.runtime.model import LoadedModel
@@ -57,6 +62,7 @@ class Components:
     store: FusionStore
     fusions: FusionBook
     registry: ModelRegistry
+    reservoir: Reservoir
     lifecycle: Lifecycle
 
 
@@ -73,8 +79,17 @@ def build_components(settings: Settings) -> Components:
         accept=fusions.check_model,
         observer=metrics,
     )
+    reservoir = Reservoir(max_requests=settings.preview_requests, max_rows=settings.preview_rows, clock=time.monotonic)
     metrics.watch(registry, lambda: fusions.profiles().values())
-    return Components(metrics=metrics, store=store, fusions=fusions, registry=registry, lifecycle=Lifecycle())
+    metrics.watch_preview(lambda: reservoir.num_requests)
+    return Components(
+        metrics=metrics,
+        store=store,
+        fusions=fusions,
+        registry=registry,
+        reservoir=reservoir,
+        lifecycle=Lifecycle(),
+    )
 
 
 def create_app(settings: Settings, components: Components | None = None) -> FastAPI:
@@ -142,7 +157,13 @@ def load_bundle(settings: Settings, metrics: Metrics, bundle: Bundle, *, threads
 
 
 def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
-    ranker = Ranker(catalog=parts.registry, fusions=parts.fusions, observer=parts.metrics, clock=time.monotonic)
+    ranker = Ranker(
+        catalog=parts.registry,
+        fusions=parts.fusions,
+        observer=parts.metrics,
+        clock=time.monotonic,
+        sampler=parts.reservoir,
+    )
     decoder = Decoder(
         max_candidates=settings.max_candidates,
         default_deadline_ms=settings.default_deadline_ms,
@@ -151,9 +172,9 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     app.include_router(rank_router(ranker=ranker, decoder=decoder, metrics=parts.metrics))
     app.include_router(models_router(parts.registry))
-    app.include_router(
-        admin_router(gate=AdminGate(token), fusions=parts.fusions, catalog=parts.registry, metrics=parts.metrics)
-    )
+    gate = AdminGate(token)
+    app.include_router(admin_router(gate=gate, fusions=parts.fusions, catalog=parts.registry, metrics=parts.metrics))
+    app.include_router(preview_router(gate=gate, desk=_preview_desk(parts)))
     app.include_router(
         health_router(
             registry=parts.registry,
@@ -162,6 +183,26 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
             lifecycle=parts.lifecycle,
             version=release(),
         )
+    )
+
+
+def _preview_desk(parts: Components) -> PreviewDesk:
+    def in_force(profile_name: str) -> tuple[int, AnyProfile]:
+        revision = parts.fusions.revision(profile_name)
+        return revision.revision, revision.profile
+
+    def compiled(profile: AnyProfile, model: ServedModel) -> Fusion:
+        if isinstance(profile, FusionProfile):
+            return compile_fusion(profile, model.manifest.formula_variables())
+        raise FormulaError("learned profiles are not served here", fix="propose a formula")
+
+    return PreviewDesk(
+        reservoir=parts.reservoir,
+        in_force=in_force,
+        compile_profile=compiled,
+        catalog=parts.registry,
+        observer=parts.metrics,
+        clock=time.monotonic,
     )
 
 
@@ -176,6 +217,7 @@ def _lifespan(settings: Settings, parts: Components) -> Callable[[FastAPI], Abst
         async with AsyncExitStack() as stack:
             stack.push_async_callback(asyncio.to_thread, parts.store.close)
             stack.push_async_callback(parts.registry.aclose)
+            stack.enter_context(parts.reservoir)
             await refresh()
             await stack.enter_async_context(Watcher(refresh, interval_s=settings.watch_interval_s))
             yield

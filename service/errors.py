@@ -14,6 +14,7 @@
     │   └── UnknownProfile
     ├── ProfileMismatch          the profile reads heads or fields that the model does not have
     ├── Overloaded               refused at the door: too many rows wait already
+    │   └── PreviewBusy          another preview runs
     ├── DeadlineExceeded         the caller's time ran out before the scores were there
     ├── Unavailable
     │   ├── NotReady             no model is loaded
@@ -119,6 +120,12 @@ class Overloaded(ServiceError):
     """Too many rows wait already."""
 
     code = "overloaded"
+
+
+class PreviewBusy(Overloaded):
+    """Another preview of a fusion runs in this process."""
+
+    code = "preview_busy"
 
 
 class DeadlineExceeded(ServiceError):

@@ -17,7 +17,7 @@ from contract.manifest import Manifest
 from contract.tasks import Unit
 from service.ports import RankedRequest
 
-__all__ = ["MISSING", "OTHER_VALUE", "IdHash", "KeptModel", "KeptRequest", "keep"]
+__all__ = ["MISSING", "OTHER_VALUE", "IdHash", "KeptModel", "KeptRequest", "keep", "segment_fields"]
 
 MISSING = "(missing)"
 OTHER_VALUE = "(not in the vocabulary)"
@@ -161,12 +161,15 @@ def keep(
     )
 
 
+def segment_fields(schema: FeatureSchema) -> tuple[str, ...]:
+    """Name the request fields by whose value requests can be told apart."""
+    return tuple(field.name for field in schema.on("request") if isinstance(field, Categorical | Hashed))
+
+
 def _segments(schema: FeatureSchema) -> dict[str, frozenset[Any] | None]:
-    found: dict[str, frozenset[Any] | None] = {}
+    found: dict[str, frozenset[Any] | None] = dict.fromkeys(segment_fields(schema))
     for field in schema.on("request"):
-        if isinstance(field, Hashed):
-            found[field.name] = None
-        elif isinstance(field, Categorical):
+        if isinstance(field, Categorical):
             values = schema.vocabularies[field.table]
             found[field.name] = frozenset(values) if len(values) <= _MOST_READABLE_VALUES else None
     return found

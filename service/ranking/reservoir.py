@@ -26,7 +26,7 @@ from contract.arrays import FloatArray, Predictions
 from service.ports import Clock, RankedRequest, ServedModel
 from service.ranking.kept import IdHash, KeptModel, KeptRequest, keep
 
-__all__ = ["DECAY_S", "Reservoir", "Snapshot"]
+__all__ = ["DECAY_S", "NoSampler", "Reservoir", "Snapshot"]
 
 DECAY_S = 600.0
 """Seconds in which the chance to be kept falls by a factor of e; under steady heavy traffic half of what is kept is
@@ -63,6 +63,15 @@ class _Taken:
     request: RankedRequest
     heads: Predictions
     stored: Mapping[str, FloatArray]
+
+
+class NoSampler:
+    """Keeps nothing."""
+
+    def offer(
+        self, *, model: ServedModel, request: RankedRequest, heads: Predictions, stored: Mapping[str, FloatArray]
+    ) -> None:
+        """Leave the request."""
 
 
 class Reservoir:

@@ -1,0 +1,109 @@
+"""A preview as the document that is answered."""
+
+from typing import Any
+
+from service.ranking.preview import Preview
+from service.ranking.preview_desk import PreviewAnswer
+from service.ranking.summary import FEW_REQUESTS, Change, HeadChange, ItemCount, SegmentChange
+
+__all__ = ["preview_document"]
+
+
+def preview_document(answer: PreviewAnswer) -> dict[str, Any]:
+    """Give the JSON of an answer."""
+    found = answer.preview
+    return {
+        "profile": answer.profile_name,
+        "revision": answer.revision,
+        "current": answer.current.model_dump(mode="json"),
+        "proposed": answer.proposed.model_dump(mode="json"),
+        "warnings": [],
+        "note": _note(answer),
+        "traffic": _traffic(found),
+        "top_k": answer.top_k,
+        "change": None if found.change is None else _change(found.change),
+        "segments": [_segment(each) for each in found.segments],
+        "entering": [_item(each) for each in found.entering],
+        "leaving": [_item(each) for each in found.leaving],
+    }
+
+
+def _note(answer: PreviewAnswer) -> str:
+    found = answer.preview
+    if not answer.is_sampling:
+        return "No requests are kept: set FULCRUM_PREVIEW_REQUESTS and FULCRUM_PREVIEW_ROWS above 0."
+    if not found.kept:
+        return "No traffic of this profile has been seen yet by this process."
+    if not found.chosen:
+        return f"None of the {found.kept} kept requests can be ranked again; traffic.versions says why."
+    if found.change is not None and found.change.requests < found.chosen:
+        return f"Time ran out after {found.change.requests} of {found.chosen} requests, a random choice."
+    return ""
+
+
+def _traffic(found: Preview) -> dict[str, Any]:
+    ranked = 0 if found.change is None else found.change.requests
+    return {
+        "kept": found.kept,
+        "requests": ranked,
+        "candidates": 0 if found.change is None else found.change.candidates,
+        "is_complete": ranked == found.chosen,
+        "oldest_s": found.oldest_s,
+        "newest_s": found.newest_s,
+        "own_weights": found.own_weights,
+        "versions": [
+            {
+                "model": each.model,
+                "version": each.version,
+                "requests": each.requests,
+                "used": not each.refusal,
+                "refusal": each.refusal,
+            }
+            for each in found.versions
+        ],
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "requests": change.requests,
+        "candidates": change.candidates,
+        "few_requests": change.requests < FEW_REQUESTS,
+        "top_k_overlap": change.top_k_overlap,
+        "first_changed": change.first_changed,
+        "kendall_tau": change.kendall_tau,
+        "tau_requests": change.tau_requests,
+        "unaffected": change.unaffected,
+        "heads": {head.name: _head(head) for head in change.heads},
+        "scores": {side: _scores(change, row) for row, side in enumerate(("before", "after"))},
+    }
+
+
+def _segment(segment: SegmentChange) -> dict[str, Any]:
+    return {"value": segment.value, "values": segment.values, **_change(segment.change)}
+
+
+def _head(head: HeadChange) -> dict[str, Any]:
+    return {
+        "unit": head.unit,
+        "requests": head.requests,
+        "before": head.before,
+        "after": head.after,
+        "change": head.change,
+        "percent": head.percent,
+        "percent_low": head.percent_low,
+        "percent_high": head.percent_high,
+    }
+
+
+def _scores(change: Change, side: int) -> dict[str, Any]:
+    bounds = change.score_range[side]
+    return {
+        "non_finite": change.non_finite[side],
+        "non_finite_requests": change.hit_requests[side],
+        "range": None if bounds is None else {"min": bounds[0], "max": bounds[1]},
+    }
+
+
+def _item(item: ItemCount) -> dict[str, Any]:
+    return {"item": item.item, "requests": item.requests}
