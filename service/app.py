@@ -13,8 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from contract.bundle import Bundle
 from contract.encoding import Encoder
-from contract.errors import FormulaError
-from contract.fusion import AnyProfile, Fusion, FusionProfile, compile_fusion
+from contract.fusion import AnyProfile
 from service.api.admin import AdminGate, admin_router
 from service.api.decode import Decoder
 from service.api.errors import install_error_handlers
@@ -23,11 +22,13 @@ from service.api.middleware import RequestMiddleware
 from service.api.models import models_router
 from service.api.preview import preview_router
 from service.api.rank import rank_router
-from service.ports import FusionStore, ServedModel
+from service.ports import FusionStore
 from service.ranking.fusions import DEFAULT_PROFILE, FusionBook
+from service.ranking.preview import compile_kept
 from service.ranking.preview_desk import PreviewDesk
 from service.ranking.ranker import Ranker
 from service.ranking.reservoir import Reservoir
+from service.runtime.aside import Aside
 from service.runtime.batcher import Batcher
 from service.runtime.gate import check_golden, example_body
 from service.runtime.model import LoadedModel
@@ -63,6 +64,7 @@ class Components:
     fusions: FusionBook
     registry: ModelRegistry
     reservoir: Reservoir
+    aside: Aside
     lifecycle: Lifecycle
 
 
@@ -88,6 +90,7 @@ def build_components(settings: Settings) -> Components:
         fusions=fusions,
         registry=registry,
         reservoir=reservoir,
+        aside=Aside(),
         lifecycle=Lifecycle(),
     )
 
@@ -191,16 +194,12 @@ def _preview_desk(parts: Components) -> PreviewDesk:
         revision = parts.fusions.revision(profile_name)
         return revision.revision, revision.profile
 
-    def compiled(profile: AnyProfile, model: ServedModel) -> Fusion:
-        if isinstance(profile, FusionProfile):
-            return compile_fusion(profile, model.manifest.formula_variables())
-        raise FormulaError("learned profiles are not served here", fix="propose a formula")
-
     return PreviewDesk(
         reservoir=parts.reservoir,
         in_force=in_force,
-        compile_profile=compiled,
+        compile_kept=compile_kept,
         catalog=parts.registry,
+        run=parts.aside,
         observer=parts.metrics,
         clock=time.monotonic,
     )
@@ -218,6 +217,7 @@ def _lifespan(settings: Settings, parts: Components) -> Callable[[FastAPI], Abst
             stack.push_async_callback(asyncio.to_thread, parts.store.close)
             stack.push_async_callback(parts.registry.aclose)
             stack.enter_context(parts.reservoir)
+            stack.callback(parts.aside.close)
             await refresh()
             await stack.enter_async_context(Watcher(refresh, interval_s=settings.watch_interval_s))
             yield

@@ -19,7 +19,8 @@
     ├── Unavailable
     │   ├── NotReady             no model is loaded
     │   ├── ShuttingDown         the process is draining
-    │   └── StoreUnavailable     a store did not answer
+    │   ├── StoreUnavailable     a store did not answer
+    │   └── WorkerFailed         a process that was started for some work did not do it
     ├── InferenceFailed          the graph itself failed
     ├── ModelRejected            a bundle did not pass its gate; the last good one keeps serving
     └── AdminError
@@ -156,6 +157,12 @@ class StoreUnavailable(Unavailable):
     """A store did not answer."""
 
     code = "store_unavailable"
+
+
+class WorkerFailed(Unavailable):
+    """A process that was started for a piece of work did not do it."""
+
+    code = "worker_failed"
 
 
 class InferenceFailed(ServiceError):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from contract.fusion import AnyProfile, FusionProfile, LearnedProfile
-from service.api.decode import parse_object
+from service.api.decode import parse_object, refuse_unknown_keys
 from service.api.preview_documents import preview_document
 from service.api.preview_schemas import PreviewBody, PreviewDocument
 from service.api.schemas import json_body, problems
@@ -53,9 +53,11 @@ def _proposal(content: bytes) -> Proposal:
 
     Raises:
         MalformedBody: When it is no JSON object.
-        InvalidProfile: When a key is unknown or its value is not allowed, with the place.
+        InvalidField: When a key is unknown.
+        InvalidProfile: When a value is not allowed, with the place.
     """
     document = parse_object(content)
+    refuse_unknown_keys(document, tuple(PreviewBody.model_fields))
     body = _validated(_BODY, document)
     given = {key: value for key, value in document.items() if key not in _OPTIONS}
     is_whole = bool(given.keys() - {"weights", "kind"})

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from service.ranking.preview import Preview
-from service.ranking.preview_desk import PreviewAnswer
+from service.ranking.preview_desk import PreviewAnswer, VersionUse
 from service.ranking.summary import FEW_REQUESTS, Change, HeadChange, ItemCount, SegmentChange
 
 __all__ = ["preview_document"]
@@ -19,48 +18,48 @@ def preview_document(answer: PreviewAnswer) -> dict[str, Any]:
         "proposed": answer.proposed.model_dump(mode="json"),
         "warnings": [],
         "note": _note(answer),
-        "traffic": _traffic(found),
+        "traffic": _traffic(answer),
         "top_k": answer.top_k,
-        "change": None if found.change is None else _change(found.change),
-        "segments": [_segment(each) for each in found.segments],
-        "entering": [_item(each) for each in found.entering],
-        "leaving": [_item(each) for each in found.leaving],
+        "change": _change(found.change) if found else None,
+        "segments": [_segment(each) for each in found.segments] if found else [],
+        "entering": [_item(each) for each in found.entering] if found else [],
+        "leaving": [_item(each) for each in found.leaving] if found else [],
     }
 
 
 def _note(answer: PreviewAnswer) -> str:
-    found = answer.preview
     if not answer.is_sampling:
         return "No requests are kept: set FULCRUM_PREVIEW_REQUESTS and FULCRUM_PREVIEW_ROWS above 0."
-    if not found.kept:
+    if not answer.kept:
         return "No traffic of this profile has been seen yet by this process."
-    if not found.chosen:
-        return f"None of the {found.kept} kept requests can be ranked again; traffic.versions says why."
-    if found.change is not None and found.change.requests < found.chosen:
-        return f"Time ran out after {found.change.requests} of {found.chosen} requests, a random choice."
+    if not answer.chosen:
+        return f"None of the {answer.kept} kept requests can be ranked again; traffic.versions says why."
+    if answer.preview is not None and answer.preview.change.requests < answer.chosen:
+        return f"Time ran out after {answer.preview.change.requests} of {answer.chosen} requests, a random choice."
     return ""
 
 
-def _traffic(found: Preview) -> dict[str, Any]:
-    ranked = 0 if found.change is None else found.change.requests
+def _traffic(answer: PreviewAnswer) -> dict[str, Any]:
+    found = answer.preview
     return {
-        "kept": found.kept,
-        "requests": ranked,
-        "candidates": 0 if found.change is None else found.change.candidates,
-        "is_complete": ranked == found.chosen,
-        "oldest_s": found.oldest_s,
-        "newest_s": found.newest_s,
-        "own_weights": found.own_weights,
-        "versions": [
-            {
-                "model": each.model,
-                "version": each.version,
-                "requests": each.requests,
-                "used": not each.refusal,
-                "refusal": each.refusal,
-            }
-            for each in found.versions
-        ],
+        "kept": answer.kept,
+        "requests": found.change.requests if found else 0,
+        "candidates": found.change.candidates if found else 0,
+        "is_complete": answer.chosen == (found.change.requests if found else 0),
+        "oldest_s": found.oldest_s if found else None,
+        "newest_s": found.newest_s if found else None,
+        "own_weights": found.own_weights if found else 0,
+        "versions": [_version(each) for each in answer.versions],
+    }
+
+
+def _version(use: VersionUse) -> dict[str, Any]:
+    return {
+        "model": use.model,
+        "version": use.version,
+        "requests": use.requests,
+        "used": not use.refusal,
+        "refusal": use.refusal,
     }
 
 

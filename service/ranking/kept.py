@@ -17,7 +17,7 @@ from contract.manifest import Manifest
 from contract.tasks import Unit
 from service.ports import RankedRequest
 
-__all__ = ["MISSING", "OTHER_VALUE", "IdHash", "KeptModel", "KeptRequest", "keep", "segment_fields"]
+__all__ = ["MISSING", "OTHER_VALUE", "IdHash", "KeptModel", "KeptRequest", "Unpacked", "keep", "segment_fields"]
 
 MISSING = "(missing)"
 OTHER_VALUE = "(not in the vocabulary)"
@@ -75,6 +75,11 @@ class KeptModel:
     candidate_numbers: tuple[str, ...]
     segments: Mapping[str, frozenset[Any] | None]
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Name and version."""
+        return self.name, self.version
+
     @classmethod
     def of(cls, manifest: Manifest, version: int) -> "KeptModel":
         """Take what is needed from a manifest."""
@@ -95,34 +100,56 @@ class KeptRequest:
     """One request of n candidates.
 
     Args:
+        size: n.
         taken_at: Monotonic seconds.
         own_weights: Whether the caller had replaced weights of the profile.
-        heads: Float32 ``[heads, n]``, in the order of the model's heads.
-        numbers: Float64 ``[candidate numbers, n]``.
-        request_numbers: Float64 ``[request numbers]``.
-        items: Hashed ids, uint64 ``[n]``.
         segments: One value for each of the model's segments.
+        packed: All numbers, end to end: a handful of objects would cost more than it holds, here and on the way to
+            another process. See :class:`Unpacked`.
     """
 
     model: KeptModel
     profile: str
+    size: int
     taken_at: float
     own_weights: bool
-    heads: NDArray[np.float32]
-    numbers: NDArray[np.float64]
-    request_numbers: NDArray[np.float64]
-    items: NDArray[np.uint64]
     segments: tuple[str, ...]
+    packed: bytes
 
-    @property
-    def size(self) -> int:
-        """Number of candidates."""
-        return len(self.items)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return self.heads.nbytes + self.numbers.nbytes + self.request_numbers.nbytes + self.items.nbytes
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Unpacked:
+    """The numbers of one request, as views of its bytes.
+
+    Args:
+        request_numbers: Float64 ``[request numbers]``.
+        numbers: Float64 ``[candidate numbers, n]``.
+        items: Hashed ids, uint64 ``[n]``.
+        heads: Float32 ``[heads, n]``, in the order of the model's heads.
+    """
+
+    request_numbers: NDArray[np.float64]
+    numbers: NDArray[np.float64]
+    items: NDArray[np.uint64]
+    heads: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, packed: bytes, size: int, model: KeptModel) -> "Unpacked":
+        """Read what :meth:`pack` wrote."""
+        own, columns = len(model.request_numbers), len(model.candidate_numbers)
+        floats = np.frombuffer(packed, dtype=np.float64, count=own + columns * size)
+        items = np.frombuffer(packed, dtype=np.uint64, count=size, offset=floats.nbytes)
+        heads = np.frombuffer(packed, dtype=np.float32, offset=floats.nbytes + items.nbytes)
+        return cls(
+            request_numbers=floats[:own],
+            numbers=floats[own:].reshape(columns, size),
+            items=items,
+            heads=heads.reshape(len(model.heads), size),
+        )
+
+    def pack(self) -> bytes:
+        """Give all arrays as bytes, the widest types first, so that each stays aligned."""
+        return b"".join(array.tobytes() for array in (self.request_numbers, self.numbers, self.items, self.heads))
 
 
 def keep(
@@ -148,16 +175,20 @@ def keep(
         for field in schema.numbers_on("candidate")
     ]
     values = [numeric_column(field, [request.request.get(field.name)], 1)[0] for field in schema.numbers_on("request")]
+    unpacked = Unpacked(
+        request_numbers=np.array(values, dtype=np.float64),
+        numbers=np.array(columns, dtype=np.float64),
+        items=id_hash.column(request.item_ids),
+        heads=np.array([heads[name] for name in model.heads], dtype=np.float32),
+    )
     return KeptRequest(
         model=model,
         profile=request.profile,
+        size=size,
         taken_at=taken_at,
         own_weights=bool(request.weights),
-        heads=np.array([heads[name] for name in model.heads], dtype=np.float32).reshape(-1, size),
-        numbers=np.array(columns, dtype=np.float64).reshape(-1, size),
-        request_numbers=np.array(values, dtype=np.float64),
-        items=id_hash.column(request.item_ids),
         segments=tuple(_shown(request.request.get(name), known, id_hash) for name, known in model.segments.items()),
+        packed=unpacked.pack(),
     )
 
 

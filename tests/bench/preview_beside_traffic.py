@@ -1,9 +1,8 @@
 """Does a preview disturb live requests? Run it with ``python -m tests.bench.preview_beside_traffic``.
 
-A real server, 8 connections that each send a request of 100 candidates by id at fixed times, and rounds with and without
-previews one after the other without a pause, in turn. A latency counts from the time at which the request was due, so
-that a stall is charged to every request it holds up. Both kinds of round share the machine's other load, which is why
-their ratio is reported and not their milliseconds alone.
+A real server, 8 connections that each send a request of 100 candidates by id at fixed times, and in turn rounds without
+previews and with one after the other. A latency counts from the time at which the request was due, so that a stall is
+charged to every request it holds up. Both kinds of round share the machine's other load, so what counts is their ratio.
 """
 
 import argparse
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow.parquet as pq
+import typer
 
 from tests.e2e.server import ROOT, TOKEN, server
 
@@ -30,17 +30,13 @@ PROPOSED = {"formula": "ctr + w * log1p(duration_seconds) + 0.2 * like", "weight
 class Connection:
     """One keep-alive HTTP/1.1 connection; just enough to cost little."""
 
-    def __init__(self, reader, writer, host):
-        self._reader, self._writer, self._host = reader, writer, host
+    def __init__(self, reader, writer):
+        self._reader, self._writer = reader, writer
 
     @classmethod
     async def open(cls, url):
         place = urlsplit(url)
-        return cls(*await asyncio.open_connection(place.hostname, place.port), place.netloc)
-
-    def packed(self, path, body):
-        head = f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nAuthorization: Bearer {TOKEN}\r\n"
-        return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        return cls(*await asyncio.open_connection(place.hostname, place.port))
 
     async def post(self, message):
         self._writer.write(message)
@@ -52,6 +48,11 @@ class Connection:
 
     def close(self):
         self._writer.close()
+
+
+def packed(url, path, body):
+    head = f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nAuthorization: Bearer {TOKEN}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def bodies(count, source):
@@ -77,8 +78,9 @@ def bodies(count, source):
     ]
 
 
-async def fire(connections, messages, *, rate, seconds):
+async def fire(url, messages, *, rate, seconds):
     """Send at *rate* a second for so long; give each latency in seconds. A rate of 0 sends as fast as it can."""
+    connections = [await Connection.open(url) for _ in range(CONNECTIONS)]
     begin = time.perf_counter() + 0.01
     latencies = []
 
@@ -94,58 +96,59 @@ async def fire(connections, messages, *, rate, seconds):
             due = due + step if rate else now
 
     await asyncio.gather(*(one(*each) for each in enumerate(connections)))
+    for each in connections:
+        each.close()
     return latencies
 
 
-async def preview_without_pause(connection, done):
+async def preview_without_pause(url, done):
     """Ask for previews until told; give how many there were and the last answer."""
-    message = connection.packed("/v1/admin/fusion/default/preview", json.dumps(PROPOSED).encode())
+    connection = await Connection.open(url)
+    message = packed(url, "/v1/admin/fusion/default/preview", json.dumps(PROPOSED).encode())
     count, answer = 0, b"{}"
     while not done.is_set():
         answer = await connection.post(message)
         count += 1
+    connection.close()
     return count, json.loads(answer)
 
 
 async def bench(url, *, rounds, seconds, load):
-    connections = [await Connection.open(url) for _ in range(CONNECTIONS)]
-    operator = await Connection.open(url)
-    messages = [connections[0].packed("/v1/rank", body) for body in bodies(256, random.Random(0))]
-    most = len(await fire(connections, messages, rate=0, seconds=6)) / 6
+    messages = [packed(url, "/v1/rank", body) for body in bodies(256, random.Random(0))]
+    most = len(await fire(url, messages, rate=0, seconds=6)) / 6
     rate = load * most
-    print(f"{os.cpu_count()} cores, at most {most:.0f} requests a second, {rate:.0f} are sent")
-    await fire(connections, messages, rate=rate, seconds=6)  # fills the reservoir
+    typer.echo(f"{os.cpu_count()} cores, at most {most:.0f} requests a second, {rate:.0f} are sent")
+    await fire(url, messages, rate=rate, seconds=6)  # fills the reservoir
     quiet, beside = [], []
     for number in range(rounds):
         for with_preview in (True, False) if number % 2 else (False, True):
             if not with_preview:
-                quiet.append(await fire(connections, messages, rate=rate, seconds=seconds))
+                quiet.append(await fire(url, messages, rate=rate, seconds=seconds))
                 continue
             done = asyncio.Event()
-            previews = asyncio.create_task(preview_without_pause(operator, done))
-            beside.append(await fire(connections, messages, rate=rate, seconds=seconds))
+            previews = asyncio.create_task(preview_without_pause(url, done))
+            beside.append(await fire(url, messages, rate=rate, seconds=seconds))
             done.set()
             count, answer = await previews
         report(number, quiet[-1], beside[-1], count, answer["traffic"])
-    for each in (*connections, operator):
-        each.close()
     return quiet, beside
 
 
 def report(number, quiet, beside, count, traffic):
-    print(
+    typer.echo(
         f"round {number}: p50 {_ms(quiet, 50)} -> {_ms(beside, 50)}, p99 {_ms(quiet, 99)} -> {_ms(beside, 99)} ms "
         f"({_ratio(quiet, beside, 99):+.1%}); {count} previews of {traffic['requests']} requests, "
-        f"{traffic['candidates']} candidates; load {os.getloadavg()[0]:.1f}",
-        flush=True,
+        f"{traffic['candidates']} candidates; load {os.getloadavg()[0]:.1f}"
     )
 
 
 def summary(quiet, beside):
     for percent in (50, 95, 99):
         ratios = [_ratio(*both, percent) for both in zip(quiet, beside, strict=True)]
-        pooled = _ratio(sum(quiet, []), sum(beside, []), percent)
-        print(f"p{percent}: median of rounds {statistics.median(ratios):+.1%}, of all requests together {pooled:+.1%}")
+        pooled = _ratio(np.concatenate(quiet), np.concatenate(beside), percent)
+        typer.echo(
+            f"p{percent}: median of rounds {statistics.median(ratios):+.1%}, of all requests together {pooled:+.1%}"
+        )
 
 
 def _ratio(quiet, beside, percent):
