@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from contract.bundle import Bundle
 from contract.encoding import Encoder
-from contract.fusion import AnyProfile
 from service.api.admin import AdminGate, admin_router
 from service.api.decode import Decoder
 from service.api.errors import install_error_handlers
@@ -26,6 +25,7 @@ from service.ports import FusionStore
 from service.ranking.fusions import DEFAULT_PROFILE, FusionBook
 from service.ranking.preview import compile_kept
 from service.ranking.preview_desk import PreviewDesk
+from service.ranking.proposal import InForceProfile
 from service.ranking.ranker import Ranker
 from service.ranking.reservoir import Reservoir
 from service.runtime.aside import Aside
@@ -190,9 +190,9 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
 
 
 def _preview_desk(parts: Components) -> PreviewDesk:
-    def in_force(profile_name: str) -> tuple[int, AnyProfile]:
+    def in_force(profile_name: str) -> InForceProfile:
         revision = parts.fusions.revision(profile_name)
-        return revision.revision, revision.profile
+        return InForceProfile(name=profile_name, revision=revision.revision, profile=revision.profile)
 
     return PreviewDesk(
         reservoir=parts.reservoir,

@@ -13,7 +13,8 @@ from service.api.preview_documents import preview_document
 from service.api.preview_schemas import PreviewBody, PreviewDocument
 from service.api.schemas import json_body, problems
 from service.errors import InvalidProfile
-from service.ranking.preview_desk import PreviewDesk, Proposal
+from service.ranking.preview_desk import PreviewDesk
+from service.ranking.proposal import Proposal
 
 __all__ = ["preview_router"]
 

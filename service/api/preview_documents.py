@@ -1,29 +1,30 @@
 """A preview as the document that is answered."""
 
+from dataclasses import asdict
 from typing import Any
 
 from service.ranking.preview_desk import PreviewAnswer, VersionUse
-from service.ranking.summary import FEW_REQUESTS, Change, HeadChange, ItemCount, SegmentChange
+from service.ranking.summary import FEW_REQUESTS, Change, HeadChange, SegmentChange
 
 __all__ = ["preview_document"]
 
 
 def preview_document(answer: PreviewAnswer) -> dict[str, Any]:
     """Give the JSON of an answer."""
-    found = answer.preview
+    found, comparison = answer.preview, answer.comparison
     return {
-        "profile": answer.profile_name,
-        "revision": answer.revision,
-        "current": answer.current.model_dump(mode="json"),
-        "proposed": answer.proposed.model_dump(mode="json"),
-        "warnings": [],
+        "profile": comparison.current.name,
+        "revision": comparison.current.revision,
+        "current": comparison.current.profile.model_dump(mode="json"),
+        "proposed": comparison.proposed.model_dump(mode="json"),
+        "warnings": [asdict(warning) for warning in comparison.warnings],
         "note": _note(answer),
         "traffic": _traffic(answer),
         "top_k": answer.top_k,
         "change": _change(found.change) if found else None,
         "segments": [_segment(each) for each in found.segments] if found else [],
-        "entering": [_item(each) for each in found.entering] if found else [],
-        "leaving": [_item(each) for each in found.leaving] if found else [],
+        "entering": [asdict(each) for each in found.entering] if found else [],
+        "leaving": [asdict(each) for each in found.leaving] if found else [],
     }
 
 
@@ -83,16 +84,7 @@ def _segment(segment: SegmentChange) -> dict[str, Any]:
 
 
 def _head(head: HeadChange) -> dict[str, Any]:
-    return {
-        "unit": head.unit,
-        "requests": head.requests,
-        "before": head.before,
-        "after": head.after,
-        "change": head.change,
-        "percent": head.percent,
-        "percent_low": head.percent_low,
-        "percent_high": head.percent_high,
-    }
+    return {key: value for key, value in asdict(head).items() if key != "name"}
 
 
 def _scores(change: Change, side: int) -> dict[str, Any]:
@@ -102,7 +94,3 @@ def _scores(change: Change, side: int) -> dict[str, Any]:
         "non_finite_requests": change.hit_requests[side],
         "range": None if bounds is None else {"min": bounds[0], "max": bounds[1]},
     }
-
-
-def _item(item: ItemCount) -> dict[str, Any]:
-    return {"item": item.item, "requests": item.requests}

@@ -1,4 +1,4 @@
-"""Where operators ask for a preview: checks what is proposed, and works out one answer at a time."""
+"""Where operators ask for a preview: one answer at a time, worked out beside the requests."""
 
 import asyncio
 import threading
@@ -11,16 +11,16 @@ from typing import Protocol
 import numpy as np
 
 from contract.errors import FormulaError
-from contract.fusion import AnyProfile, FusionProfile
-from contract.weights import changed_weights
-from service.errors import InvalidField, PreviewBusy
+from contract.fusion import AnyProfile
+from service.errors import PreviewBusy
 from service.ports import Clock, ModelCatalog
 from service.ranking.blocks import Part, parts_of
-from service.ranking.kept import KeptModel, KeptRequest, segment_fields
+from service.ranking.kept import KeptModel, KeptRequest
 from service.ranking.preview import KeptCompiler, Preview, PreviewJob
+from service.ranking.proposal import Comparison, InForceProfile, Proposal, compared
 from service.ranking.reservoir import Reservoir
 
-__all__ = ["PreviewAnswer", "PreviewDesk", "PreviewObserver", "PreviewRunner", "Proposal", "VersionUse"]
+__all__ = ["PreviewAnswer", "PreviewDesk", "PreviewObserver", "PreviewRunner", "VersionUse"]
 
 BUDGET_S = 10.0
 _RETRY_AFTER_S = 1.0
@@ -42,29 +42,13 @@ class PreviewRunner(Protocol):
     ) -> Preview | None:
         """Give what *work* makes of *parts*.
 
+        Args:
+            budget_s: Seconds that the work means to take.
+
         Raises:
             WorkerFailed: When it could not be run.
         """
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proposal:
-    """What an operator would change.
-
-    Args:
-        profile: The whole proposed profile; None where only weights change.
-        weights: New values of weights of the profile in force, by name.
-        top_k: How many results count as shown.
-        segment_by: A request field to tell requests apart by; None for no segments.
-        max_requests: Requests that are ranked again at most.
-    """
-
-    profile: AnyProfile | None
-    weights: Mapping[str, float]
-    top_k: int
-    segment_by: str | None
-    max_requests: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +66,6 @@ class PreviewAnswer:
     """A preview, and what was compared.
 
     Args:
-        revision: Of the profile in force.
         is_sampling: False where no requests are ever kept here.
         kept: Requests of the profile that were there.
         chosen: Those that were to be ranked again.
@@ -90,10 +73,7 @@ class PreviewAnswer:
         preview: None where nothing could be ranked again.
     """
 
-    profile_name: str
-    revision: int
-    current: AnyProfile
-    proposed: AnyProfile
+    comparison: Comparison
     top_k: int
     is_sampling: bool
     kept: int
@@ -107,7 +87,7 @@ class PreviewDesk:
 
     Args:
         reservoir: Where recent requests are kept.
-        in_force: Gives the revision and the profile in force under a name; raises UnknownProfile.
+        in_force: Gives the profile in force under a name; raises UnknownProfile.
         compile_kept: Makes a profile ready to run on what a version scored.
         catalog: The served models.
         run: Does the work.
@@ -119,7 +99,7 @@ class PreviewDesk:
         self,
         *,
         reservoir: Reservoir,
-        in_force: Callable[[str], tuple[int, AnyProfile]],
+        in_force: Callable[[str], InForceProfile],
         compile_kept: KeptCompiler,
         catalog: ModelCatalog,
         run: PreviewRunner,
@@ -146,41 +126,35 @@ class PreviewDesk:
             PreviewBusy: When another preview runs.
             WorkerFailed: When the work could not be done.
         """
-        revision, current = self._in_force(profile_name)
-        proposed = proposal.profile or _with_weights(current, proposal.weights)
-        self._check(proposed, proposal.segment_by)
+        served = [KeptModel.of(model.manifest, model.version) for model in self._catalog.all()]
+        comparison = compared(proposal, self._in_force(profile_name), served, self._compile_kept)
         if not self._busy.acquire(blocking=False):
             raise PreviewBusy("another preview is running", fix="try again shortly", retry_after_s=_RETRY_AFTER_S)
         begin = self._clock()
-        running = self._thread.submit(self._work, profile_name, revision, current, proposed, proposal)
+        running = self._thread.submit(self._work, comparison, proposal)
         # Not in a `finally`: a caller that leaves does not end the thread.
         running.add_done_callback(lambda _: self._busy.release())
         answer = await asyncio.wrap_future(running)
         self._observer.observe_preview(seconds=self._clock() - begin)
         return answer
 
-    def _work(
-        self, profile_name: str, revision: int, current: AnyProfile, proposed: AnyProfile, proposal: Proposal
-    ) -> PreviewAnswer:
-        snapshot = self._reservoir.snapshot()
-        kept = [request for request in snapshot.requests if request.profile == profile_name]
-        models, versions = self._usable(kept, current, proposed)
+    def _work(self, comparison: Comparison, proposal: Proposal) -> PreviewAnswer:
+        current, snapshot = comparison.current, self._reservoir.snapshot()
+        kept = [request for request in snapshot.requests if request.profile == current.name]
+        models, versions = self._usable(kept, (current.profile, comparison.proposed))
         chosen = _some([request for request in kept if request.model.key in models], proposal.max_requests)
         job = PreviewJob(
             models=models,
             compile_kept=self._compile_kept,
-            before=current,
-            after=proposed,
+            before=current.profile,
+            after=comparison.proposed,
             top_k=proposal.top_k,
             segment_by=proposal.segment_by,
             budget_s=BUDGET_S,
             now=snapshot.taken_at,
         )
         return PreviewAnswer(
-            profile_name=profile_name,
-            revision=revision,
-            current=current,
-            proposed=proposed,
+            comparison=comparison,
             top_k=proposal.top_k,
             is_sampling=self._reservoir.is_on,
             kept=len(kept),
@@ -190,51 +164,24 @@ class PreviewDesk:
         )
 
     def _usable(
-        self, kept: Sequence[KeptRequest], *profiles: AnyProfile
-    ) -> tuple[dict[tuple[str, int], KeptModel], tuple[VersionUse, ...]]:
+        self, kept: Sequence[KeptRequest], profiles: Sequence[AnyProfile]
+    ) -> tuple[Mapping[tuple[str, int], KeptModel], tuple[VersionUse, ...]]:
         """Tell for which versions all profiles compile; a version may have been swapped away since."""
-        models: dict[tuple[str, int], KeptModel] = {}
-        versions: list[VersionUse] = []
-        counts = Counter(request.model for request in kept)
-        for model, count in sorted(counts.items(), key=lambda each: each[0].key):
-            refusal = ""
-            try:
-                for profile in profiles:
-                    self._compile_kept(profile, model)
-                models[model.key] = model
-            except FormulaError as error:
-                refusal = error.detail
-            versions.append(VersionUse(model=model.name, version=model.version, requests=count, refusal=refusal))
-        return models, tuple(versions)
+        counts = sorted(Counter(request.model for request in kept).items(), key=lambda each: each[0].key)
+        refusals = {model: self._refusal(model, profiles) for model, _ in counts}
+        versions = tuple(
+            VersionUse(model=model.name, version=model.version, requests=requests, refusal=refusals[model])
+            for model, requests in counts
+        )
+        return {model.key: model for model, refusal in refusals.items() if not refusal}, versions
 
-    def _check(self, proposed: AnyProfile, segment_by: str | None) -> None:
-        models = self._catalog.all()
-        _fits_one([KeptModel.of(model.manifest, model.version) for model in models], proposed, self._compile_kept)
-        known = sorted({name for model in models for name in segment_fields(model.manifest.features)})
-        if segment_by is not None and segment_by not in known:
-            raise InvalidField(
-                f"requests cannot be told apart by {segment_by!r}",
-                fix=f"name one of the request's fields: {', '.join(known) or 'there is none'}",
-                path="/segment_by",
-            )
-
-
-def _with_weights(current: AnyProfile, weights: Mapping[str, float]) -> AnyProfile:
-    if not isinstance(current, FusionProfile):
-        raise FormulaError("a learned profile has no weights", fix="propose a whole profile", path="/weights")
-    return current.model_copy(update={"weights": changed_weights(current.weights, weights)})
-
-
-def _fits_one(models: Sequence[KeptModel], profile: AnyProfile, compile_kept: KeptCompiler) -> None:
-    errors: list[FormulaError] = []
-    for model in models:
+    def _refusal(self, model: KeptModel, profiles: Sequence[AnyProfile]) -> str:
         try:
-            compile_kept(profile, model)
+            for profile in profiles:
+                self._compile_kept(profile, model)
         except FormulaError as error:
-            errors.append(error)
-        else:
-            return
-    raise errors[0] if errors else FormulaError("no model is served to check the profile against")
+            return error.detail
+        return ""
 
 
 def _some(requests: Sequence[KeptRequest], most: int) -> list[KeptRequest]:
