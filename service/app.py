@@ -22,15 +22,21 @@ from service.api.errors import install_error_handlers
 from service.api.health import Lifecycle, health_router
 from service.api.middleware import RequestMiddleware
 from service.api.models import model_admin_router, models_router
+from service.api.preview import preview_router
 from service.api.rank import rank_router
 from service.errors import PreconditionMissing, RevisionConflict, StoreUnavailable
-from service.ranking.compiling import ProfileCompiler
+from service.ranking.compiling import LearnedLoader, ProfileCompiler
 from service.ranking.convergence import Convergence
 from service.ranking.editing import Author, FusionEditor
 from service.ranking.follower import Follower, FollowerState
-from service.ranking.fusions import DEFAULT_PROFILE, FAMILY, FusionBook
+from service.ranking.fusions import DEFAULT_PROFILE, FAMILY, FusionBook, utc_now
+from service.ranking.preview import KeptProfileCompiler
+from service.ranking.preview_desk import PreviewDesk
+from service.ranking.proposal import InForceProfile
 from service.ranking.ranker import Ranker
+from service.ranking.reservoir import Reservoir
 from service.revisions import ProcessState, RevisionStore
+from service.runtime.aside import Aside
 from service.runtime.batcher import Batcher
 from service.runtime.gate import check_golden, example_body
 from service.runtime.learned import FusionShelf
@@ -68,6 +74,8 @@ class Components:
     follower: Follower
     editor: FusionEditor
     registry: ModelRegistry
+    reservoir: Reservoir
+    aside: Aside
     lifecycle: Lifecycle
 
 
@@ -77,8 +85,7 @@ def build_components(settings: Settings) -> Components:
     ProcessCollector(registry=prometheus)
     metrics = Metrics(prometheus, version=release())
     store = open_revision_store(settings.fusion_store)
-    shelf = FusionShelf(settings.fusions_dir) if settings.fusions_dir else None
-    compile_profile = ProfileCompiler(shelf.load if shelf else None)
+    compile_profile = ProfileCompiler(_learned(settings))
     fusions = FusionBook(compile_profile=compile_profile)
     registry = ModelRegistry(
         settings.models_dir,
@@ -96,6 +103,8 @@ def build_components(settings: Settings) -> Components:
     )
     metrics.watch(registry, lambda: ((name, fusions.revision_of(FAMILY + name)) for name in fusions.profiles()))
     metrics.watch_store(lambda: _store_figures(follower.state))
+    reservoir = Reservoir(max_requests=settings.preview_requests, max_rows=settings.preview_rows, clock=time.monotonic)
+    metrics.watch_preview(lambda: reservoir.num_requests)
     return Components(
         metrics=metrics,
         store=store,
@@ -103,8 +112,14 @@ def build_components(settings: Settings) -> Components:
         follower=follower,
         editor=FusionEditor(store=store, book=fusions, catalog=registry, compile_profile=compile_profile),
         registry=registry,
+        reservoir=reservoir,
+        aside=Aside(),
         lifecycle=Lifecycle(),
     )
+
+
+def _learned(settings: Settings) -> LearnedLoader | None:
+    return FusionShelf(settings.fusions_dir).load if settings.fusions_dir else None
 
 
 def this_process() -> ProcessState:
@@ -182,7 +197,13 @@ def load_bundle(settings: Settings, metrics: Metrics, bundle: Bundle, *, threads
 
 
 def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
-    ranker = Ranker(catalog=parts.registry, fusions=parts.fusions, observer=parts.metrics, clock=time.monotonic)
+    ranker = Ranker(
+        catalog=parts.registry,
+        fusions=parts.fusions,
+        observer=parts.metrics,
+        clock=time.monotonic,
+        sampler=parts.reservoir,
+    )
     decoder = Decoder(
         max_candidates=settings.max_candidates,
         default_deadline_ms=settings.default_deadline_ms,
@@ -201,6 +222,7 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
             metrics=parts.metrics,
         )
     )
+    app.include_router(preview_router(gate=gate.needs("read"), desk=_preview_desk(parts, settings)))
     app.include_router(
         health_router(
             registry=parts.registry,
@@ -223,6 +245,23 @@ def admin_tokens(settings: Settings) -> tuple[AdminToken, ...]:
     return (AdminToken(name="admin", sha256=digest, scopes=everything), *listed)
 
 
+def _preview_desk(parts: Components, settings: Settings) -> PreviewDesk:
+    def in_force(profile_name: str) -> InForceProfile:
+        standing = parts.fusions.standing(profile_name)
+        _, profile = standing.plan.in_force(utc_now())
+        return InForceProfile(name=profile_name, revision=standing.revision.revision, profile=profile)
+
+    return PreviewDesk(
+        reservoir=parts.reservoir,
+        in_force=in_force,
+        compile_kept=KeptProfileCompiler(load=_learned(settings)),
+        catalog=parts.registry,
+        run=parts.aside,
+        observer=parts.metrics,
+        clock=time.monotonic,
+    )
+
+
 def _lifespan(settings: Settings, parts: Components) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     async def refresh() -> None:
         await parts.registry.refresh()
@@ -234,6 +273,8 @@ def _lifespan(settings: Settings, parts: Components) -> Callable[[FastAPI], Abst
         async with AsyncExitStack() as stack:
             stack.push_async_callback(parts.follower.stop)
             stack.push_async_callback(parts.registry.aclose)
+            stack.enter_context(parts.reservoir)
+            stack.callback(parts.aside.close)
             await parts.follower.start()
             await refresh()
             await stack.enter_async_context(Watcher(refresh, interval_s=settings.watch_interval_s))

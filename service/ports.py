@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from contract.arrays import FloatArray, GraphInputs, Predictions, SideArrays
+from contract.arrays import FloatArray, GraphInputs, IntArray, Predictions, SideArrays
 from contract.encoding import Encoder
 from contract.fusion import AnyProfile
 from contract.manifest import Manifest
@@ -20,6 +20,8 @@ __all__ = [
     "ItemStore",
     "ModelCatalog",
     "ModelRuntime",
+    "RankedRequest",
+    "RequestSampler",
     "Scorer",
     "ServedModel",
     "StageObserver",
@@ -155,7 +157,12 @@ class Scorer(Protocol):
         ...
 
     def score(
-        self, values: Mapping[str, Any], size: int, *, weights: Mapping[str, float] | None = None
+        self,
+        values: Mapping[str, Any],
+        size: int,
+        *,
+        weights: Mapping[str, float] | None = None,
+        lists: IntArray | None = None,
     ) -> tuple[FloatArray, int]:
         """Score candidates; see :meth:`contract.fusion.Fusion.score`.
 
@@ -220,4 +227,50 @@ class StageObserver(Protocol):
         unknown_items: int,
     ) -> None:
         """Record one ranked request; stages in seconds."""
+        ...
+
+
+class RankedRequest(Protocol):
+    """What a sampler reads of a request."""
+
+    @property
+    def profile(self) -> str:
+        """Name of the fusion profile."""
+        ...
+
+    @property
+    def item_ids(self) -> Sequence[str]:
+        """The candidates."""
+        ...
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        """Request-side field values."""
+        ...
+
+    @property
+    def candidates(self) -> Mapping[str, Sequence[Any]]:
+        """Candidate-side columns that the request itself carries."""
+        ...
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Replacements for the profile's weights."""
+        ...
+
+
+class RequestSampler(Protocol):
+    """Keeps some of the ranked requests, for previews. Called on the hot path: returns at once and never raises."""
+
+    def offer(
+        self, *, model: ServedModel, request: RankedRequest, heads: Predictions, stored: Mapping[str, FloatArray]
+    ) -> None:
+        """Take or leave one request.
+
+        Args:
+            model: The version that scored it.
+            request: As it was asked; nothing of it changes afterwards.
+            heads: Head values ``[n]`` by name; the arrays never change.
+            stored: Number fields ``[n]`` that the item table knows.
+        """
         ...

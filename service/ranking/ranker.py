@@ -10,10 +10,11 @@ from contract.encoding import numeric_column
 from contract.errors import FormulaError
 from contract.features import FeatureSchema
 from service.errors import InvalidField
-from service.ports import Clock, FusionSource, ItemRows, ModelCatalog, Scorer, StageObserver
+from service.ports import Clock, FusionSource, ItemRows, ModelCatalog, RequestSampler, Scorer, StageObserver
 from service.ranking.explaining import explanation_of
 from service.ranking.ordering import order_by_score
 from service.ranking.query import RankQuery, RankResult
+from service.ranking.reservoir import NoSampler
 from service.ranking.stopwatch import Stopwatch
 
 __all__ = ["Ranker"]
@@ -27,13 +28,23 @@ class Ranker:
         fusions: Where fusion profiles come from.
         observer: Told of every ranked request.
         clock: Monotonic seconds.
+        sampler: Offered every request, for previews; None keeps none.
     """
 
-    def __init__(self, *, catalog: ModelCatalog, fusions: FusionSource, observer: StageObserver, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        catalog: ModelCatalog,
+        fusions: FusionSource,
+        observer: StageObserver,
+        clock: Clock,
+        sampler: RequestSampler | None = None,
+    ) -> None:
         self._catalog = catalog
         self._fusions = fusions
         self._observer = observer
         self._clock = clock
+        self._sampler = sampler or NoSampler()
 
     async def rank(self, query: RankQuery) -> RankResult:
         """Encode, infer, fuse and order; ONE model and ONE fusion revision are used from start to end.
@@ -56,6 +67,8 @@ class Ranker:
         inference = await model.predict(GraphInputs.single(request, candidates), deadline=query.deadline)
         watch.add("queue", inference.queue_s)
         watch.add("infer", inference.infer_s)
+        # Before the scores: requests that the fusion in force refuses are traffic too.
+        self._sampler.offer(model=model, request=query, heads=inference.heads, stored=items.numbers)
 
         with watch.stage("fuse"):
             values = _formula_values(fusion, query, model.manifest.features, items, inference.heads)
