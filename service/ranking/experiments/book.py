@@ -1,0 +1,228 @@
+"""The experiments in force: read from the store, asked by every request without a lock."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from service.errors import UnknownLayer, UnreadableDocument
+from service.ranking.experiments.allotment import AllottedLayer
+from service.ranking.experiments.documents import Within
+from service.ranking.experiments.hashing import unit_bytes
+from service.ranking.experiments.placing import Place, PlacingLayer, in_order, nested
+from service.revisions import Revision
+
+__all__ = ["DELETED", "FAMILY", "Drawn", "DrawnArms", "ExperimentBook", "LayerStanding", "Target", "read_layer"]
+
+FAMILY = "experiments/"
+DELETED = '{"deleted": true}'
+
+
+class Target(NamedTuple):
+    """What a request would be ranked by."""
+
+    profile: str
+    model: str
+
+
+class Drawn(NamedTuple):
+    """A request's place in one layer.
+
+    Args:
+        before: What the request would be ranked by without the arm; within another arm, by that one.
+    """
+
+    place: Place
+    before: Target
+
+
+class DrawnArms(NamedTuple):
+    """A request's places in all layers.
+
+    Args:
+        missing: Layers that the request names no unit for.
+    """
+
+    drawn: list[Drawn]
+    missing: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerStanding:
+    """A layer as it stands: its newest revision that could be read."""
+
+    revision: Revision
+    allotted: AllottedLayer
+
+    @property
+    def layer_name(self) -> str:
+        """Name of the layer."""
+        return self.revision.name.removeprefix(FAMILY)
+
+
+class ExperimentBook:
+    """Answers "which arms?" from memory.
+
+    Args:
+        now: Time of day, against which windows and ramps are held.
+    """
+
+    family = FAMILY
+
+    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
+        self._standing: Mapping[str, LayerStanding] = {}
+        self._placing: tuple[PlacingLayer, ...] = ()
+        self._revisions: dict[str, int] = {}
+        self._stale: dict[str, str] = {}
+        self._applying = Lock()
+
+    def apply(self, revision: Revision) -> None:
+        """Put a revision in force, unless a newer one of its name is; called from any thread.
+
+        Raises:
+            UnreadableDocument: When it cannot be read; what stood before stays in force.
+        """
+        with self._applying:
+            if revision.revision <= self._revisions.get(revision.name, 0):
+                return
+            try:
+                allotted = read_layer(revision)
+            except UnreadableDocument as error:
+                self._stale = {**self._stale, revision.name.removeprefix(FAMILY): error.detail}
+                raise
+            self._put(revision, allotted)
+
+    def _put(self, revision: Revision, allotted: AllottedLayer | None) -> None:
+        name = revision.name.removeprefix(FAMILY)
+        others = {other: standing for other, standing in self._standing.items() if other != name}
+        added = {} if allotted is None else {name: LayerStanding(revision=revision, allotted=allotted)}
+        self._revisions[revision.name] = revision.revision
+        self._stale = {other: problem for other, problem in self._stale.items() if other != name}
+        self._standing = {**others, **added}
+        layers = {each: standing.allotted for each, standing in self._standing.items()}
+        placing = (PlacingLayer(each, layers[each]) for each in in_order(layers))
+        # One assignment: a request sees all layers as they were or as they are now.
+        self._placing = tuple(layer for layer in placing if not layer.is_idle)
+
+    def revision_of(self, name: str) -> int:
+        """Give the revision of a document that is in force; 0 where there is none."""
+        return self._revisions.get(name, 0)
+
+    def stale(self) -> Mapping[str, str]:
+        """Give the layers whose newest revision cannot be read, and why; the last good one is in force."""
+        return self._stale
+
+    def layers(self) -> Mapping[str, LayerStanding]:
+        """Give every layer as it stands, by name."""
+        return self._standing
+
+    def layer(self, name: str) -> LayerStanding:
+        """Give one layer as it stands.
+
+        Raises:
+            UnknownLayer: When there is no such layer.
+        """
+        try:
+            return self._standing[name]
+        except KeyError:
+            known = ", ".join(sorted(self._standing)) or "none yet"
+            raise UnknownLayer(f"there is no layer {name!r} of experiments", fix=f"known: {known}") from None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no request can be in anything."""
+        return not self._placing
+
+    def draw(self, sources: Iterable[Mapping[str, Any]], target: Target) -> DrawnArms:
+        """Draw a request's arms.
+
+        Args:
+            sources: Where units' values stand, the first that has one counts.
+            target: What the request asks to be ranked by.
+        """
+        now, units = self._now(), _Units(sources)
+        arms: dict[str, Drawn] = {}
+        drawn, missing = [], []
+        for layer in self._placing:
+            before, chance = target, 1.0
+            if layer.within is not None:
+                parent = arms.get(layer.within.layer)
+                if parent is None or not _is_arm(parent.place, layer.within):
+                    continue
+                before, chance = _after(parent), parent.place.exposure.propensity
+            unit = units[layer.unit]
+            if unit is None:
+                missing.append(layer.name)
+                continue
+            place = layer.place(unit, now)
+            if place is not None and _is_about(place, before):
+                found = Drawn(place if layer.within is None else nested(place, chance), before)
+                arms[layer.name] = found
+                drawn.append(found)
+        return DrawnArms(drawn, missing)
+
+
+def read_layer(revision: Revision) -> AllottedLayer | None:
+    """Read what a revision says; None where it takes the layer away.
+
+    Raises:
+        UnreadableDocument: When it cannot be read.
+    """
+    if revision.action == "delete" or _is_deleted(revision.document):
+        return None
+    try:
+        return AllottedLayer.model_validate_json(revision.document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UnreadableDocument(
+            f"revision {revision.revision} of {revision.name} cannot be read: {first['msg']}",
+            fix="write the layer again; the last good revision serves until then",
+        ) from None
+
+
+def _is_deleted(document: str) -> bool:
+    try:
+        return bool(json.loads(document) == json.loads(DELETED))
+    except ValueError:
+        return False
+
+
+class _Units(dict[str, bytes | None]):
+    """The units of one request, each read once."""
+
+    def __init__(self, sources: Iterable[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self._sources = tuple(sources)
+
+    def __missing__(self, field: str) -> bytes | None:
+        value = next((source[field] for source in self._sources if field in source), None)
+        self[field] = unit = unit_bytes(value)
+        return unit
+
+
+def _is_arm(place: Place, within: Within) -> bool:
+    return (
+        place.experiment is not None
+        and place.arm is not None
+        and place.experiment.name == within.experiment
+        and place.arm.name == within.arm
+    )
+
+
+def _is_about(place: Place, target: Target) -> bool:
+    if place.experiment is None:
+        return True
+    on = place.experiment.on
+    return on.profile == target.profile and on.model in (None, target.model)
+
+
+def _after(drawn: Drawn) -> Target:
+    arm, before = drawn.place.arm, drawn.before
+    if arm is None:
+        return before
+    return Target(arm.profile or before.profile, arm.model or before.model)
