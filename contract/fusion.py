@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, Tag
 from contract.errors import FormulaError, ScoreError
 from contract.formula import FUNCTIONS, Formula, compile_formula
 from contract.frozen import Frozen
-from contract.weights import Weights
+from contract.weights import Weights, changed_weights
 
 __all__ = ["DEFAULT_FORMULA", "AnyProfile", "Fusion", "FusionProfile", "LearnedProfile", "NonFinite", "compile_fusion"]
 
@@ -80,6 +80,14 @@ class Fusion:
     weights: Mapping[str, float]
     formula: Formula
     reads: frozenset[str]
+
+    def check_weights(self, values: Mapping[str, float]) -> None:
+        """Check replacements for weights, as one request may give them.
+
+        Raises:
+            FormulaError: When a name is unknown or a value is out of its bounds.
+        """
+        changed_weights(self.profile.weights, values)
 
     def score(
         self, values: Mapping[str, Any], size: int, *, weights: Mapping[str, float] | None = None

@@ -25,9 +25,9 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     if _installed("fastapi"):
-        from service.cli import check, rank, serve
+        from service.cli import check, rank, serve, token
 
-        for command in (serve, rank, check):
+        for command in (serve, rank, check, token):
             app.command()(command)
     if _installed("torch"):
         from training import cli as offline

@@ -1,28 +1,36 @@
 """The composition root: settings in, a running app out. Nothing here is global."""
 
-import asyncio
+import os
+import socket
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from contract.bundle import Bundle
 from contract.encoding import Encoder
-from service.api.admin import AdminGate, admin_router
+from service.api.admin import admin_router
+from service.api.auth import AdminGate
 from service.api.decode import Decoder
 from service.api.errors import install_error_handlers
 from service.api.health import Lifecycle, health_router
 from service.api.middleware import RequestMiddleware
 from service.api.models import models_router
 from service.api.rank import rank_router
-from service.ports import FusionStore
-from service.ranking.fusions import DEFAULT_PROFILE, FusionBook
+from service.errors import PreconditionMissing, RevisionConflict, StoreUnavailable
+from service.ranking.compiling import ProfileCompiler
+from service.ranking.convergence import Convergence
+from service.ranking.editing import Author, FusionEditor
+from service.ranking.follower import Follower, FollowerState
+from service.ranking.fusions import DEFAULT_PROFILE, FAMILY, FusionBook
 from service.ranking.ranker import Ranker
+from service.revisions import ProcessState, RevisionStore
 from service.runtime.batcher import Batcher
 from service.runtime.gate import check_golden, example_body
 from service.runtime.model import LoadedModel
@@ -32,13 +40,12 @@ from service.runtime.threads import available_cores
 from service.runtime.watcher import Watcher
 from service.settings import Settings
 from service.stores.items import read_items
-from service.stores.memory import MemoryFusionStore
-from service.stores.sqlite import SqliteFusionStore
+from service.stores.opening import open_revision_store
+from service.telemetry.logging import get_logger
 from service.telemetry.metrics import Metrics
+from service.tokens import AdminToken, Scope, digest_of, read_tokens
 
 __all__ = ["Components", "build_components", "create_app", "load_bundle", "release"]
-
-MEMORY = ":memory:"
 
 
 def release() -> str:
@@ -54,8 +61,10 @@ class Components:
     """The parts that the app joins; a test may hand in its own."""
 
     metrics: Metrics
-    store: FusionStore
+    store: RevisionStore
     fusions: FusionBook
+    follower: Follower
+    editor: FusionEditor
     registry: ModelRegistry
     lifecycle: Lifecycle
 
@@ -65,16 +74,42 @@ def build_components(settings: Settings) -> Components:
     prometheus = CollectorRegistry()
     ProcessCollector(registry=prometheus)
     metrics = Metrics(prometheus, version=release())
-    store = open_fusion_store(settings.fusion_store)
-    fusions = FusionBook(store)
+    store = open_revision_store(settings.fusion_store)
+    compile_profile = ProfileCompiler()
+    fusions = FusionBook(compile_profile=compile_profile)
+    follower = Follower(store=store, books=[fusions], process=this_process(), heartbeat_s=settings.heartbeat_s)
     registry = ModelRegistry(
         settings.models_dir,
         load=bundle_loader(settings, metrics),
         accept=fusions.check_model,
         observer=metrics,
     )
-    metrics.watch(registry, lambda: fusions.profiles().values())
-    return Components(metrics=metrics, store=store, fusions=fusions, registry=registry, lifecycle=Lifecycle())
+    metrics.watch(registry, lambda: ((name, fusions.revision_of(FAMILY + name)) for name in fusions.profiles()))
+    metrics.watch_store(lambda: _store_figures(follower.state))
+    return Components(
+        metrics=metrics,
+        store=store,
+        fusions=fusions,
+        follower=follower,
+        editor=FusionEditor(store=store, book=fusions, catalog=registry, compile_profile=compile_profile),
+        registry=registry,
+        lifecycle=Lifecycle(),
+    )
+
+
+def this_process() -> ProcessState:
+    """Name this start of this process, as the others will see it."""
+    return ProcessState(
+        process_id=uuid.uuid4().hex[:12],
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        applied=0,
+        seen_at=datetime.now(UTC),
+    )
+
+
+def _store_figures(state: FollowerState) -> tuple[bool, int, int]:
+    return state.is_up, state.applied, len(state.unreadable)
 
 
 def create_app(settings: Settings, components: Components | None = None) -> FastAPI:
@@ -95,11 +130,6 @@ def create_app(settings: Settings, components: Components | None = None) -> Fast
     install_error_handlers(app)
     _add_routes(app, settings, parts)
     return app
-
-
-def open_fusion_store(location: str) -> FusionStore:
-    """Give the store that *location* names."""
-    return MemoryFusionStore() if location == MEMORY else SqliteFusionStore.open(Path(location))
 
 
 def bundle_loader(settings: Settings, metrics: Metrics) -> Callable[[Bundle], LoadedModel]:
@@ -148,16 +178,22 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
         default_deadline_ms=settings.default_deadline_ms,
         clock=time.monotonic,
     )
-    token = settings.admin_token.get_secret_value() if settings.admin_token else None
     app.include_router(rank_router(ranker=ranker, decoder=decoder, metrics=parts.metrics))
     app.include_router(models_router(parts.registry))
     app.include_router(
-        admin_router(gate=AdminGate(token), fusions=parts.fusions, catalog=parts.registry, metrics=parts.metrics)
+        admin_router(
+            gate=AdminGate(admin_tokens(settings)),
+            fusions=parts.fusions,
+            editor=parts.editor,
+            convergence=Convergence(parts.store, clock=time.monotonic),
+            metrics=parts.metrics,
+        )
     )
     app.include_router(
         health_router(
             registry=parts.registry,
             fusions=parts.fusions,
+            follower=parts.follower,
             metrics=parts.metrics,
             lifecycle=parts.lifecycle,
             version=release(),
@@ -165,20 +201,46 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
     )
 
 
+def admin_tokens(settings: Settings) -> tuple[AdminToken, ...]:
+    """Give every admin token: the one of the settings may do everything."""
+    listed = read_tokens(settings.admin_tokens_file) if settings.admin_tokens_file else ()
+    if settings.admin_token is None:
+        return listed
+    digest = digest_of(settings.admin_token.get_secret_value())
+    everything: frozenset[Scope] = frozenset({"read", "fusion", "model"})
+    return (AdminToken(name="admin", sha256=digest, scopes=everything), *listed)
+
+
 def _lifespan(settings: Settings, parts: Components) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     async def refresh() -> None:
         await parts.registry.refresh()
-        if DEFAULT_PROFILE not in parts.fusions.profiles():  # the first model may come after the start
-            await parts.fusions.open(parts.registry.all())
+        if DEFAULT_PROFILE not in parts.fusions.profiles() and parts.follower.state.is_up:
+            await _write_first_profile(parts)  # the first model may come after the start
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(asyncio.to_thread, parts.store.close)
+            stack.push_async_callback(parts.follower.stop)
             stack.push_async_callback(parts.registry.aclose)
+            await parts.follower.start()
             await refresh()
             await stack.enter_async_context(Watcher(refresh, interval_s=settings.watch_interval_s))
             yield
             parts.lifecycle.drain()
 
     return lifespan
+
+
+async def _write_first_profile(parts: Components) -> None:
+    """Give a new store the profile that the first model brings, unless another process has just done so."""
+    models = parts.registry.all()
+    if not models:
+        return
+    name = models[0].manifest.name
+    author = Author(name="bundle", reason=f"first start: the profile of model {name} version {models[0].version}")
+    try:
+        await parts.editor.put(DEFAULT_PROFILE, models[0].manifest.fusion, author)
+    except (RevisionConflict, PreconditionMissing):
+        get_logger().info("first_profile", result="another process wrote it")
+    except StoreUnavailable as error:
+        get_logger().warning("first_profile", result="not kept", problem=error.detail)

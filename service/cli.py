@@ -1,6 +1,7 @@
-"""The service's commands: serve, rank, check. ``fulcrum`` mounts them; ``python -m service.cli`` runs them alone."""
+"""The service's commands. ``fulcrum`` mounts them; ``python -m service.cli`` runs them alone."""
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,9 @@ from service.app import build_components, create_app, load_bundle
 from service.errors import ServiceError
 from service.settings import PREFIX, Settings, UnknownSetting, refuse_unknown_variables
 from service.telemetry.logging import configure_logging
+from service.tokens import TokenFileError, add_token
 
-__all__ = ["app", "check", "rank", "serve"]
+__all__ = ["app", "check", "rank", "serve", "token"]
 
 app = typer.Typer(help="Serve models, rank with them, check them.", no_args_is_help=True)
 _console = Console()
@@ -104,6 +106,22 @@ def check(models: Models = None) -> None:
         _fail(f"{settings.models_dir} holds no bundle", fix="publish one with `fulcrum train --out DIR`")
     if failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Of who will hold it; stands beside each change.")],
+    scope: Annotated[list[str], typer.Option(help="read, fusion or model; may be given more than once.")],
+    file: Annotated[Path, typer.Option(help="File of tokens to add it to; made when it is not there.")],
+) -> None:
+    """Make an admin token: it is shown once, and the file keeps its digest alone."""
+    secret = secrets.token_urlsafe(32)
+    try:
+        add_token(file, name=name, secret=secret, scopes=scope)
+    except TokenFileError as error:
+        _fail(str(error), fix="use another name, or another file; scopes are read, fusion and model")
+    _console.print(f"{secret}", highlight=False)
+    _errors.print(f"{escape(name)} may {', '.join(sorted(scope))}; set FULCRUM_ADMIN_TOKENS_FILE={file} and restart")
 
 
 class _Server(uvicorn.Server):

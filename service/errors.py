@@ -11,7 +11,8 @@
     ├── BodyTooLarge             more bytes than one request may carry
     ├── NotFound
     │   ├── UnknownModel
-    │   └── UnknownProfile
+    │   ├── UnknownProfile
+    │   └── UnknownRevision
     ├── ProfileMismatch          the profile reads heads or fields that the model does not have
     ├── Overloaded               refused at the door: too many rows wait already
     ├── DeadlineExceeded         the caller's time ran out before the scores were there
@@ -20,6 +21,7 @@
     │   ├── ShuttingDown         the process is draining
     │   └── StoreUnavailable     a store did not answer
     ├── InferenceFailed          the graph itself failed
+    ├── UnreadableDocument       a kept revision cannot be read; the last good one keeps serving
     ├── ModelRejected            a bundle did not pass its gate; the last good one keeps serving
     └── AdminError
         ├── AdminClosed          no admin token is configured
@@ -109,6 +111,12 @@ class UnknownProfile(NotFound):
     code = "unknown_profile"
 
 
+class UnknownRevision(NotFound):
+    """The document has no such revision or part."""
+
+    code = "unknown_revision"
+
+
 class ProfileMismatch(ServiceError):
     """The profile reads heads or fields that the model does not have."""
 
@@ -161,6 +169,12 @@ class ModelRejected(ServiceError):
     """A bundle did not pass its gate."""
 
     code = "model_rejected"
+
+
+class UnreadableDocument(ServiceError):
+    """A kept revision cannot be read."""
+
+    code = "unreadable_document"
 
 
 class AdminError(ServiceError):

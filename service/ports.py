@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from contract.arrays import FloatArray, GraphInputs, Predictions, SideArrays
 from contract.encoding import Encoder
-from contract.fusion import Fusion, FusionProfile
+from contract.fusion import AnyProfile, Fusion
 from contract.manifest import Manifest
 
 __all__ = [
@@ -18,9 +17,9 @@ __all__ = [
     "Assignment",
     "Clock",
     "Exposure",
-    "FusionRevision",
+    "FusionCompiler",
     "FusionSource",
-    "FusionStore",
+    "InForce",
     "ItemRows",
     "ItemStore",
     "ModelCatalog",
@@ -141,39 +140,36 @@ class ModelCatalog(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FusionRevision:
-    """One written state of a profile; revisions of a profile only grow, from 1."""
+class InForce:
+    """The fusion that a request is ranked by.
 
-    profile_name: str
+    Args:
+        revision: Of the profile.
+        variant: Which part of that revision: ``base``, ``temporary`` or ``schedule:<name>``.
+    """
+
+    profile: str
     revision: int
-    profile: FusionProfile
-    created_at: datetime
+    variant: str
+    fusion: Fusion
 
 
-class FusionStore(Protocol):
-    """Keeps every revision of every profile. Blocking; called off the event loop."""
+class FusionCompiler(Protocol):
+    """Makes a profile ready to run on a model."""
 
-    def latest(self) -> Mapping[str, FusionRevision]:
-        """Give the newest revision of each profile, by name."""
-        ...
-
-    def append(self, profile_name: str, profile: FusionProfile) -> FusionRevision:
-        """Write a new revision durably, with the next number.
+    def __call__(self, profile: AnyProfile, model: ServedModel) -> Fusion:
+        """Compile.
 
         Raises:
-            StoreUnavailable: When it could not be written; nothing has changed then.
+            FormulaError: When the profile does not fit the model.
         """
-        ...
-
-    def close(self) -> None:
-        """Release the store."""
         ...
 
 
 class FusionSource(Protocol):
     """What the ranker asks for the fusion in force."""
 
-    def current(self, profile_name: str, model: ServedModel) -> "tuple[FusionRevision, Fusion]":
+    def current(self, profile_name: str, model: ServedModel) -> InForce:
         """Give a snapshot of a profile, compiled for a model.
 
         Raises:

@@ -39,3 +39,15 @@ def admin(client):
 @pytest.fixture
 def example(client):
     return client.get("/v1/models/demo/example").json()
+
+
+@pytest.fixture
+def write(admin):
+    """Write a profile as an operator does: look at it, then change what was seen."""
+
+    def put(body, *, profile="default", **more):
+        seen = admin.get(f"/v1/admin/fusion/{profile}")
+        headers = {"If-Match": seen.headers["etag"]} if seen.status_code == 200 else {}
+        return admin.put(f"/v1/admin/fusion/{profile}", json=body, headers=headers, **more)
+
+    return put

@@ -15,7 +15,11 @@ def encode_result(result: RankResult) -> bytes:
     document = {
         "request_id": result.query.request_id,
         "model": {"name": result.manifest.name, "version": result.model_version},
-        "fusion": {"profile": result.profile, "revision": result.fusion_revision},
+        "fusion": {
+            "profile": result.in_force.profile,
+            "revision": result.in_force.revision,
+            "variant": result.in_force.variant,
+        },
         "results": _results(result),
         "timings_ms": {stage: round(s * 1000.0, 4) for stage, s in result.timings.stages.items()},
         "degraded": False,

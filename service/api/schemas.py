@@ -5,9 +5,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "FusionBody",
-    "FusionList",
-    "FusionState",
     "Health",
     "ModelList",
     "ModelSummary",
@@ -80,6 +77,7 @@ class FusionName(_Document):
 
     profile: str
     revision: int
+    variant: str = Field(description="`base`, `temporary` or `schedule:<name>`: what of that revision was in force.")
 
 
 class Result(_Document):
@@ -157,28 +155,13 @@ class ModelList(_Document):
     models: list[ModelSummary]
 
 
-class FusionBody(_Document):
-    """A new state of a fusion profile."""
+class StoreHealth(_Document):
+    """Whether changes reach this process."""
 
-    formula: str = Field(min_length=1, examples=["w1 * ctr + w2 * log1p(duration_seconds)"])
-    weights: dict[str, float] = Field(default_factory=dict, examples=[{"w1": 1.0, "w2": 0.5}])
-    non_finite: Literal["bottom", "fail"] = Field(
-        "bottom", description="What a score that is not finite does: rank last, or fail the request."
-    )
-
-
-class FusionState(FusionBody):
-    """A fusion profile in force."""
-
-    profile: str
-    revision: int
-    created_at: str
-
-
-class FusionList(_Document):
-    """All fusion profiles in force."""
-
-    profiles: list[FusionState]
+    up: bool
+    applied: int = Field(description="Sequence up to which every change is in force here.")
+    problem: str = Field(description="What is wrong; empty while it answers.")
+    unreadable: dict[str, str] = Field(description="Documents whose newest revision cannot be read, and why.")
 
 
 class Health(_Document):
@@ -188,6 +171,7 @@ class Health(_Document):
     models: dict[str, int] = Field(default_factory=dict, description="Served versions by name.")
     profiles: dict[str, int] = Field(default_factory=dict, description="Fusion revisions by profile.")
     rejected: dict[str, str] = Field(default_factory=dict, description="Bundles refused, and why.")
+    store: StoreHealth | None = Field(None, description="The store of revisions; the last good ones serve without it.")
 
 
 class Version(_Document):

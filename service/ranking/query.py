@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from contract.arrays import FloatArray, IntArray, Predictions
 from contract.manifest import Manifest
+from service.ports import InForce
 
 __all__ = ["RankQuery", "RankResult", "Timings"]
 
@@ -54,6 +55,7 @@ class RankResult:
     """The ranking.
 
     Args:
+        in_force: The fusion that made the scores.
         order: Positions of the ranked candidates in the query's list, best first, int64 ``[k]``.
         scores: Fused scores ``[k]`` in that order, -inf where they were not finite.
         heads: Head values ``[N]`` in the query's order.
@@ -63,8 +65,7 @@ class RankResult:
     query: RankQuery
     manifest: Manifest
     model_version: int
-    profile: str
-    fusion_revision: int
+    in_force: InForce
     order: IntArray
     scores: FloatArray
     heads: Predictions

@@ -7,6 +7,7 @@ import numpy as np
 
 from contract.arrays import FloatArray, GraphInputs, Predictions
 from contract.encoding import numeric_column
+from contract.errors import FormulaError
 from contract.features import FeatureSchema
 from contract.fusion import Fusion
 from service.errors import InvalidField
@@ -43,7 +44,8 @@ class Ranker:
         """
         watch = Stopwatch(self._clock, {"decode": query.decode_s})
         model = self._catalog.current(query.model)
-        revision, fusion = self._fusions.current(query.profile, model)
+        in_force = self._fusions.current(query.profile, model)
+        fusion = in_force.fusion
         _check_weights(query, fusion)
 
         with watch.stage("encode_features"):
@@ -73,8 +75,7 @@ class Ranker:
             query=query,
             manifest=model.manifest,
             model_version=model.version,
-            profile=query.profile,
-            fusion_revision=revision.revision,
+            in_force=in_force,
             order=order,
             scores=scores[order],
             heads=inference.heads,
@@ -84,15 +85,12 @@ class Ranker:
 
 
 def _check_weights(query: RankQuery, fusion: Fusion) -> None:
-    unknown = query.weights.keys() - fusion.profile.weights.keys()
-    if unknown:
-        name = min(unknown)
-        known = ", ".join(sorted(fusion.profile.weights)) or "none"
-        raise InvalidField(
-            f"the profile {query.profile!r} has no weight {name!r}",
-            fix=f"its weights are: {known}",
-            path=f"/weights/{name}",
-        )
+    if not query.weights:
+        return
+    try:
+        fusion.check_weights(query.weights)
+    except FormulaError as error:
+        raise InvalidField(f"profile {query.profile!r}: {error.detail}", fix=error.fix, path=error.path) from None
 
 
 def _formula_values(

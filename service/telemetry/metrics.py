@@ -5,13 +5,13 @@ No label takes a value that a client can invent: names of models and profiles co
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from contract.arrays import FloatArray, Predictions
-from service.ports import FusionRevision, ModelCatalog
+from service.ports import ModelCatalog
 from service.telemetry.histogram import ArrayHistogram
 
 __all__ = ["Metrics"]
@@ -151,7 +151,17 @@ class Metrics:
         """Publish facts as labels of a gauge that is 1, read anew at every scrape."""
         self.registry.register(_Info(name, help_text, tuple(labels), read))
 
-    def watch(self, catalog: ModelCatalog, revisions: Callable[[], Iterable[FusionRevision]]) -> None:
+    def watch_store(self, read: Callable[[], tuple[bool, int, int]]) -> None:
+        """Publish how the store of revisions is, read anew at every scrape: up, applied sequence, unreadable ones."""
+        for name, text, part in (
+            ("fulcrum_store_up", "1 while the store of revisions answers.", 0),
+            ("fulcrum_store_applied_sequence", "Sequence up to which every change is in force here.", 1),
+            ("fulcrum_store_unreadable", "Documents whose newest revision cannot be read.", 2),
+        ):
+            gauge = Gauge(name, text, registry=self.registry)
+            gauge.set_function(lambda part=part: float(read()[part]))  # type: ignore[misc]
+
+    def watch(self, catalog: ModelCatalog, revisions: Callable[[], Iterable[tuple[str, int]]]) -> None:
         """Publish which model versions and fusion revisions are in force, read anew at every scrape."""
         self.add_info(
             "fulcrum_model_info",
@@ -163,7 +173,7 @@ class Metrics:
             "fulcrum_fusion_info",
             "Fusion revisions in force.",
             ["profile", "revision"],
-            lambda: [(each.profile_name, str(each.revision)) for each in revisions()],
+            lambda: [(profile, str(revision)) for profile, revision in revisions()],
         )
 
     def render(self) -> bytes:
