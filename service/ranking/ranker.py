@@ -11,7 +11,16 @@ from contract.errors import FormulaError
 from contract.features import FeatureSchema
 from contract.fusion import Fusion
 from service.errors import InvalidField
-from service.ports import Clock, FusionSource, ItemRows, ModelCatalog, StageObserver
+from service.ports import (
+    Assigner,
+    Clock,
+    FusionSource,
+    ItemRows,
+    ModelCatalog,
+    NoExperiments,
+    Ranked,
+    StageObserver,
+)
 from service.ranking.ordering import order_by_score
 from service.ranking.query import RankQuery, RankResult
 from service.ranking.stopwatch import Stopwatch
@@ -27,13 +36,23 @@ class Ranker:
         fusions: Where fusion profiles come from.
         observer: Told of every ranked request.
         clock: Monotonic seconds.
+        experiments: Puts requests into arms.
     """
 
-    def __init__(self, *, catalog: ModelCatalog, fusions: FusionSource, observer: StageObserver, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        catalog: ModelCatalog,
+        fusions: FusionSource,
+        observer: StageObserver,
+        clock: Clock,
+        experiments: Assigner | None = None,
+    ) -> None:
         self._catalog = catalog
         self._fusions = fusions
         self._observer = observer
         self._clock = clock
+        self._experiments = experiments or NoExperiments()
 
     async def rank(self, query: RankQuery) -> RankResult:
         """Encode, infer, fuse and order; ONE model and ONE fusion revision are used from start to end.
@@ -43,8 +62,9 @@ class Ranker:
             ContractError: When a feature or a score breaks the contract.
         """
         watch = Stopwatch(self._clock, {"decode": query.decode_s})
-        model = self._catalog.current(query.model)
-        in_force = self._fusions.current(query.profile, model)
+        assigned = self._experiments.assign(query)
+        model = self._catalog.current(assigned.model)
+        in_force = self._fusions.current(assigned.profile, model)
         fusion = in_force.fusion
         _check_weights(query, fusion)
 
@@ -57,20 +77,25 @@ class Ranker:
         watch.add("queue", inference.queue_s)
         watch.add("infer", inference.infer_s)
 
+        def values_of(fusion: Fusion) -> Mapping[str, Any]:
+            return _formula_values(fusion, query, model.manifest.features, items, inference.heads)
+
         with watch.stage("fuse"):
-            values = _formula_values(fusion, query, model.manifest.features, items, inference.heads)
-            scores, non_finite = fusion.score(values, len(query.item_ids), weights=query.weights)
+            scores, non_finite = fusion.score(values_of(fusion), len(query.item_ids), weights=assigned.weights)
             order = order_by_score(scores, query.top_k)
 
         self._observer.observe_rank(
             model=model.manifest.name,
-            profile=query.profile,
+            profile=in_force.profile,
             stages=watch.timings.stages,
             heads=inference.heads,
             scores=scores,
             non_finite=non_finite,
             unknown_items=int(np.count_nonzero(~items.found)),
         )
+        if assigned.exposures:
+            seconds = sum(watch.timings.stages.values())
+            self._experiments.ranked(assigned, Ranked(model=model, scores=scores, values=values_of, seconds=seconds))
         return RankResult(
             query=query,
             manifest=model.manifest,
@@ -81,6 +106,7 @@ class Ranker:
             heads=inference.heads,
             unknown_items=~items.found,
             timings=watch.timings,
+            exposures=assigned.exposures,
         )
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from contract.frozen import Frozen
 from service.ranking.experiments.documents import BUCKETS, Layer, count_of
 
-__all__ = ["AllottedLayer", "Allotment", "Range", "allot"]
+__all__ = ["Allotment", "AllottedLayer", "Range", "allot"]
 
 Bound = Annotated[int, Field(ge=0, le=BUCKETS)]
 Range = tuple[Bound, Bound]

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from service.errors import UnknownLayer, UnreadableDocument
 from service.ranking.experiments.allotment import AllottedLayer
-from service.ranking.experiments.documents import Within
+from service.ranking.experiments.domains import in_order
 from service.ranking.experiments.hashing import unit_bytes
-from service.ranking.experiments.placing import Place, PlacingLayer, in_order, nested
+from service.ranking.experiments.placing import Place, PlacingLayer, is_arm, nested
 from service.revisions import Revision
 
 __all__ = ["DELETED", "FAMILY", "Drawn", "DrawnArms", "ExperimentBook", "LayerStanding", "Target", "read_layer"]
@@ -34,10 +34,12 @@ class Drawn(NamedTuple):
 
     Args:
         before: What the request would be ranked by without the arm; within another arm, by that one.
+        parent: Layer of that other arm; None where there is none.
     """
 
     place: Place
     before: Target
+    parent: str | None
 
 
 class DrawnArms(NamedTuple):
@@ -104,8 +106,8 @@ class ExperimentBook:
         self._revisions[revision.name] = revision.revision
         self._stale = {other: problem for other, problem in self._stale.items() if other != name}
         self._standing = {**others, **added}
-        layers = {each: standing.allotted for each, standing in self._standing.items()}
-        placing = (PlacingLayer(each, layers[each]) for each in in_order(layers))
+        layers = {each: standing.allotted.layer for each, standing in self._standing.items()}
+        placing = (PlacingLayer(each, self._standing[each].allotted) for each in in_order(layers))
         # One assignment: a request sees all layers as they were or as they are now.
         self._placing = tuple(layer for layer in placing if not layer.is_idle)
 
@@ -138,6 +140,10 @@ class ExperimentBook:
         """Whether no request can be in anything."""
         return not self._placing
 
+    def placing(self) -> tuple[PlacingLayer, ...]:
+        """Give the layers that somebody can be in, each behind the one it is within."""
+        return self._placing
+
     def draw(self, sources: Iterable[Mapping[str, Any]], target: Target) -> DrawnArms:
         """Draw a request's arms.
 
@@ -149,20 +155,21 @@ class ExperimentBook:
         arms: dict[str, Drawn] = {}
         drawn, missing = [], []
         for layer in self._placing:
-            before, chance = target, 1.0
-            if layer.within is not None:
-                parent = arms.get(layer.within.layer)
-                if parent is None or not _is_arm(parent.place, layer.within):
+            before, within = target, layer.within
+            parent = None if within is None else arms.get(within.layer)
+            if within is not None:
+                if parent is None or not is_arm(parent.place, within):
                     continue
-                before, chance = _after(parent), parent.place.exposure.propensity
+                before = _after(parent)
             unit = units[layer.unit]
             if unit is None:
                 missing.append(layer.name)
                 continue
             place = layer.place(unit, now)
             if place is not None and _is_about(place, before):
-                found = Drawn(place if layer.within is None else nested(place, chance), before)
-                arms[layer.name] = found
+                if parent is not None:
+                    place = nested(place, parent.place.exposure.propensity)
+                arms[layer.name] = found = Drawn(place, before, within.layer if within else None)
                 drawn.append(found)
         return DrawnArms(drawn, missing)
 
@@ -203,15 +210,6 @@ class _Units(dict[str, bytes | None]):
         value = next((source[field] for source in self._sources if field in source), None)
         self[field] = unit = unit_bytes(value)
         return unit
-
-
-def _is_arm(place: Place, within: Within) -> bool:
-    return (
-        place.experiment is not None
-        and place.arm is not None
-        and place.experiment.name == within.experiment
-        and place.arm.name == within.arm
-    )
 
 
 def _is_about(place: Place, target: Target) -> bool:

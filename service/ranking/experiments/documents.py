@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from itertools import accumulate, pairwise
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field, FiniteFloat, model_validator
+from pydantic import AwareDatetime, Field, Strict, model_validator
 
 from contract.frozen import Frozen
 
@@ -18,7 +18,8 @@ _SUM_TOLERANCE = 1e-6
 _ALWAYS, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 
 
 def count_of(share: float) -> int:
@@ -59,7 +60,7 @@ class Arm(Frozen):
     name: Name
     share: Share
     profile: Name | None = None
-    weights: dict[str, FiniteFloat] = Field(default_factory=dict, max_length=100)
+    weights: dict[str, Number] = Field(default_factory=dict, max_length=100)
     model: Name | None = None
     shadow: bool = False
 
@@ -122,7 +123,9 @@ class Experiment(Frozen):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        problem = _twice("arms", (arm.name for arm in self.arms)) or self._problem_of_shares() or self._problem_of_time()
+        problem = (
+            _twice("arms", (arm.name for arm in self.arms)) or self._problem_of_shares() or self._problem_of_time()
+        )
         if self.name == HOLDOUT:
             problem = f"{HOLDOUT!r} is what the units of no experiment are called; take another name"
         if self.on.model is None and any(arm.model for arm in self.arms):

@@ -25,8 +25,8 @@ def unit_bytes(value: Any) -> bytes | None:
 class BucketHash:
     """Puts units into buckets ``0 … 9999``, each equally likely; hashes of other names know nothing of each other.
 
-    Keyed by BLAKE2b's own personalisation (RFC 7693), so that a layer's buckets and an experiment's arms are independent.
-    2^64 is so much more than the number of buckets that the remainder favours none.
+    Set apart by BLAKE2b's own personalisation (RFC 7693), so that a layer's buckets and an experiment's arms are
+    independent. 2^64 is so much more than the number of buckets that the remainder favours none.
 
     Args:
         kind: What the buckets are for; at most 16 bytes.

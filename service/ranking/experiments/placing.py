@@ -1,7 +1,7 @@
 """Layers ready to place units: a hash, a search among ranges, and nothing that is made anew for a request."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -12,7 +12,7 @@ from service.ranking.experiments.allotment import AllottedLayer, Ranges
 from service.ranking.experiments.documents import BUCKETS, HOLDOUT, Arm, Experiment, Within, count_of
 from service.ranking.experiments.hashing import BucketHash
 
-__all__ = ["Place", "PlacingLayer", "in_order"]
+__all__ = ["Place", "PlacingLayer", "is_arm", "nested"]
 
 
 class Place(NamedTuple):
@@ -138,17 +138,17 @@ def _places(layer: str, experiment: Experiment, chances: Sequence[float], count:
     return [Place(exposure, experiment, arm) for exposure, arm in zip(exposures, experiment.arms, strict=True)]
 
 
-def in_order(layers: Mapping[str, AllottedLayer]) -> list[str]:
-    """Give the names of layers, each behind the one it is within; leave out who is within nothing that there is."""
-    ordered: list[str] = []
-    waiting = sorted(layers)
-    while ready := [name for name in waiting if (within := layers[name].layer.within) is None or within.layer in ordered]:
-        ordered += ready
-        waiting = [name for name in waiting if name not in ready]
-    return ordered
-
-
 def nested(place: Place, chance: float) -> Place:
     """Give a place within an arm that itself has a chance."""
     exposure = place.exposure
     return place._replace(exposure=replace(exposure, propensity=exposure.propensity * chance))
+
+
+def is_arm(place: Place, within: Within) -> bool:
+    """Tell whether a place is in an arm."""
+    return (
+        place.experiment is not None
+        and place.arm is not None
+        and place.experiment.name == within.experiment
+        and place.arm.name == within.arm
+    )
