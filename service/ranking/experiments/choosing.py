@@ -1,8 +1,8 @@
 """What a request is ranked by, once its arms have had their say; an arm that cannot be served never fails it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from service.ports import Asked, Assignment, Exposure, Ranked, ShadowArm
 from service.ranking.experiments.book import Drawn, ExperimentBook, Target
@@ -25,11 +25,10 @@ class ExposureObserver(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Choice:
+class _Choice(NamedTuple):
     profile: str
     model: str
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float]
 
     def with_arm(self, arm: Arm, before: Target) -> "_Choice | None":
         """Give the choice with an arm's changes; None where what it builds on is not what stands here.
@@ -82,13 +81,13 @@ class ArmChooser:
         drawn, missing = self._book.draw((query.units, query.request), target)
         for layer in missing:
             self._observer.observe_missing_unit(layer)
-        choice, fallbacks = self._choose(drawn, query, _Choice(profile=target.profile, model=target.model))
+        choice, fallbacks = self._choose(drawn, query, _Choice(target.profile, target.model, {}))
         return Assignment(
             model=choice.model,
             profile=choice.profile,
             weights={**choice.weights, **query.weights} if choice.weights else query.weights,
-            exposures=tuple(_exposure(each, fallbacks) for each in drawn),
-            shadows=tuple(_shadow(each, choice, query) for each in drawn if _is_shadow(each)),
+            exposures=tuple([_exposure(each, fallbacks) for each in drawn]),
+            shadows=tuple([_shadow(each, choice, query) for each in drawn if each.place.exposure.shadow]),
         )
 
     def ranked(self, assignment: Assignment, ranked: Ranked) -> None:
@@ -100,7 +99,7 @@ class ArmChooser:
 
     def _choose(self, drawn: Sequence[Drawn], query: Asked, asked: _Choice) -> tuple[_Choice, Mapping[str, str]]:
         """Give what all arms make of what was asked, and by layer why an arm has no say."""
-        changing = [each for each in drawn if _changes(each)]
+        changing = [each for each in drawn if each.place.changes]
         choice: _Choice | None = asked
         for each in changing:
             choice = None if choice is None else choice.with_arm(_arm(each), each.before)
@@ -135,15 +134,6 @@ def _arm(drawn: Drawn) -> Arm:
     arm = drawn.place.arm
     assert arm is not None  # noqa: S101 - asked only of places that change something
     return arm
-
-
-def _changes(drawn: Drawn) -> bool:
-    arm = drawn.place.arm
-    return arm is not None and not arm.shadow and not arm.changes_nothing
-
-
-def _is_shadow(drawn: Drawn) -> bool:
-    return drawn.place.arm is not None and drawn.place.arm.shadow
 
 
 def _exposure(drawn: Drawn, fallbacks: Mapping[str, str]) -> Exposure:

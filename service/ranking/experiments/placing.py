@@ -16,11 +16,17 @@ __all__ = ["Place", "PlacingLayer", "is_arm", "nested"]
 
 
 class Place(NamedTuple):
-    """Where a unit is in a layer; both are None in the holdout, which is exposed to nothing."""
+    """Where a unit is in a layer.
+
+    Args:
+        experiment: None in the holdout, as is the arm.
+        changes: Whether requests are ranked otherwise here.
+    """
 
     exposure: Exposure
     experiment: Experiment | None = None
     arm: Arm | None = None
+    changes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +141,10 @@ def _places(layer: str, experiment: Experiment, chances: Sequence[float], count:
         )
         for arm, chance in zip(experiment.arms, chances, strict=True)
     ]
-    return [Place(exposure, experiment, arm) for exposure, arm in zip(exposures, experiment.arms, strict=True)]
+    return [
+        Place(exposure, experiment, arm, changes=not (arm.shadow or arm.changes_nothing))
+        for exposure, arm in zip(exposures, experiment.arms, strict=True)
+    ]
 
 
 def nested(place: Place, chance: float) -> Place:
