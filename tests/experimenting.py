@@ -75,8 +75,9 @@ class Lab:
 
     def profile(self, name, formula, **weights):
         plan = FusionPlan(profile=FusionProfile(formula=formula, weights=weights))
-        seen = self.fusions.revision_of(f"fusion/{name}")
-        change = Change(name=f"fusion/{name}", document=plan.model_dump_json(), expected=seen, author="ana")
+        seen = self.store.latest().get(f"fusion/{name}")
+        expected = seen.revision if seen else 0
+        change = Change(name=f"fusion/{name}", document=plan.model_dump_json(), expected=expected, author="ana")
         self.fusions.apply(self.store.append(change))
 
     async def write(self, name, document, *, saw="newest", reason=""):
