@@ -31,12 +31,14 @@ def build() -> typer.Typer:
             app.command()(command)
     if _installed("torch"):
         from training import cli as offline
+        from training.fusing.cli import fuse
 
         app.add_typer(offline.data, name="data")
+        app.add_typer(fuse, name="fuse")
         for name in _OFFLINE:
             app.command(name)(getattr(offline, name))
     else:
-        for name in ("data", *_OFFLINE):
+        for name in ("data", "fuse", *_OFFLINE):
             app.command(name, context_settings=_ANYTHING)(_not_installed)
     return app
 

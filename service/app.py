@@ -21,7 +21,7 @@ from service.api.decode import Decoder
 from service.api.errors import install_error_handlers
 from service.api.health import Lifecycle, health_router
 from service.api.middleware import RequestMiddleware
-from service.api.models import models_router
+from service.api.models import model_admin_router, models_router
 from service.api.rank import rank_router
 from service.errors import PreconditionMissing, RevisionConflict, StoreUnavailable
 from service.ranking.compiling import ProfileCompiler
@@ -33,6 +33,7 @@ from service.ranking.ranker import Ranker
 from service.revisions import ProcessState, RevisionStore
 from service.runtime.batcher import Batcher
 from service.runtime.gate import check_golden, example_body
+from service.runtime.learned import FusionShelf
 from service.runtime.model import LoadedModel
 from service.runtime.onnx import OnnxRuntime
 from service.runtime.registry import ModelRegistry
@@ -40,6 +41,7 @@ from service.runtime.threads import available_cores
 from service.runtime.watcher import Watcher
 from service.settings import Settings
 from service.stores.items import read_items
+from service.stores.last_good import LastGoodFile
 from service.stores.opening import open_revision_store
 from service.telemetry.logging import get_logger
 from service.telemetry.metrics import Metrics
@@ -75,14 +77,22 @@ def build_components(settings: Settings) -> Components:
     ProcessCollector(registry=prometheus)
     metrics = Metrics(prometheus, version=release())
     store = open_revision_store(settings.fusion_store)
-    compile_profile = ProfileCompiler()
+    shelf = FusionShelf(settings.fusions_dir) if settings.fusions_dir else None
+    compile_profile = ProfileCompiler(shelf.load if shelf else None)
     fusions = FusionBook(compile_profile=compile_profile)
-    follower = Follower(store=store, books=[fusions], process=this_process(), heartbeat_s=settings.heartbeat_s)
     registry = ModelRegistry(
         settings.models_dir,
         load=bundle_loader(settings, metrics),
         accept=fusions.check_model,
         observer=metrics,
+    )
+    follower = Follower(
+        store=store,
+        books=[fusions],
+        process=this_process(),
+        heartbeat_s=settings.heartbeat_s,
+        on_change=lambda _: fusions.warm(registry.all()),
+        memory=LastGoodFile(settings.last_good_file) if settings.last_good_file else None,
     )
     metrics.watch(registry, lambda: ((name, fusions.revision_of(FAMILY + name)) for name in fusions.profiles()))
     metrics.watch_store(lambda: _store_figures(follower.state))
@@ -180,9 +190,11 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
     )
     app.include_router(rank_router(ranker=ranker, decoder=decoder, metrics=parts.metrics))
     app.include_router(models_router(parts.registry))
+    gate = AdminGate(admin_tokens(settings))
+    app.include_router(model_admin_router(registry=parts.registry, gate=gate))
     app.include_router(
         admin_router(
-            gate=AdminGate(admin_tokens(settings)),
+            gate=gate,
             fusions=parts.fusions,
             editor=parts.editor,
             convergence=Convergence(parts.store, clock=time.monotonic),

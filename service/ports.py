@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from contract.arrays import FloatArray, GraphInputs, Predictions, SideArrays
 from contract.encoding import Encoder
-from contract.fusion import AnyProfile, Fusion
+from contract.fusion import AnyProfile
 from contract.manifest import Manifest
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "ModelRuntime",
     "NoExperiments",
     "Ranked",
+    "Scorer",
     "ServedModel",
     "ShadowArm",
     "StageObserver",
@@ -139,6 +140,38 @@ class ModelCatalog(Protocol):
         ...
 
 
+class Scorer(Protocol):
+    """Makes one score of the heads: a compiled formula (:class:`contract.fusion.Fusion`), or a learned model."""
+
+    @property
+    def profile(self) -> AnyProfile:
+        """What it was made of."""
+        ...
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Heads and number fields that it reads."""
+        ...
+
+    def check_weights(self, values: Mapping[str, float]) -> None:
+        """Check replacements for weights, as one request may give them.
+
+        Raises:
+            FormulaError: When a name is unknown or a value is out of its bounds.
+        """
+        ...
+
+    def score(
+        self, values: Mapping[str, Any], size: int, *, weights: Mapping[str, float] | None = None
+    ) -> tuple[FloatArray, int]:
+        """Score candidates; see :meth:`contract.fusion.Fusion.score`.
+
+        Raises:
+            ScoreError: When a score is not finite and the profile says to fail.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class InForce:
     """The fusion that a request is ranked by.
@@ -151,13 +184,13 @@ class InForce:
     profile: str
     revision: int
     variant: str
-    fusion: Fusion
+    fusion: Scorer
 
 
 class FusionCompiler(Protocol):
     """Makes a profile ready to run on a model."""
 
-    def __call__(self, profile: AnyProfile, model: ServedModel) -> Fusion:
+    def __call__(self, profile: AnyProfile, model: ServedModel) -> Scorer:
         """Compile.
 
         Raises:
@@ -280,7 +313,7 @@ class Ranked:
 
     model: ServedModel
     scores: FloatArray
-    values: Callable[[Fusion], Mapping[str, Any]]
+    values: Callable[[Scorer], Mapping[str, Any]]
     seconds: float
 
 

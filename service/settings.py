@@ -35,6 +35,9 @@ class Settings(BaseSettings):
         le=60,
         description="Seconds between reports to the store; who misses three is gone.",
     )
+    last_good_file: Path | None = Field(
+        default=None, description="File that keeps the newest revisions, to start from while a remote store is gone."
+    )
     admin_token: SecretStr | None = Field(
         default=None,
         description="Bearer token of the admin API, with every scope; unset and without a file it is closed.",
@@ -62,7 +65,15 @@ class Settings(BaseSettings):
         default="info", description="Least severe log line that is written."
     )
 
-    @field_validator("admin_token", "admin_tokens_file", "fusions_dir", "threads", "default_deadline_ms", mode="before")
+    @field_validator(
+        "admin_token",
+        "admin_tokens_file",
+        "fusions_dir",
+        "last_good_file",
+        "threads",
+        "default_deadline_ms",
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value

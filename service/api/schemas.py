@@ -8,6 +8,7 @@ __all__ = [
     "Health",
     "ModelList",
     "ModelSummary",
+    "ModelVersions",
     "Problem",
     "RankRequest",
     "RankResponse",
@@ -168,6 +169,13 @@ class ModelList(_Document):
     """All served models."""
 
     models: list[ModelSummary]
+
+
+class ModelVersions(_Document):
+    """What is served after a look for new bundles."""
+
+    models: dict[str, int] = Field(description="Served versions by name.")
+    rejected: dict[str, str] = Field(description="Bundles refused, and why.")
 
 
 class StoreHealth(_Document):

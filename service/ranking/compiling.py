@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from contract.errors import FormulaError
-from contract.fusion import AnyProfile, Fusion, FusionProfile, LearnedProfile, compile_fusion
-from service.ports import ServedModel
+from contract.fusion import AnyProfile, FusionProfile, LearnedProfile, compile_fusion
+from service.ports import Scorer, ServedModel
 
 __all__ = ["ProfileCompiler"]
 
-LearnedLoader = Callable[[LearnedProfile, ServedModel], Fusion]
+LearnedLoader = Callable[[LearnedProfile, ServedModel], Scorer]
 
 
 class ProfileCompiler:
@@ -21,7 +21,7 @@ class ProfileCompiler:
     def __init__(self, load: LearnedLoader | None = None) -> None:
         self._load = load
 
-    def __call__(self, profile: AnyProfile, model: ServedModel) -> Fusion:
+    def __call__(self, profile: AnyProfile, model: ServedModel) -> Scorer:
         """Compile.
 
         Raises:

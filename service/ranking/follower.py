@@ -11,7 +11,7 @@ from service.errors import StoreUnavailable, UnreadableDocument
 from service.revisions import ProcessState, Revision, RevisionStore
 from service.telemetry.logging import get_logger
 
-__all__ = ["Book", "Follower", "FollowerState"]
+__all__ = ["Book", "Follower", "FollowerState", "Memory"]
 
 _HISTORY = 50
 """Revisions that are tried, newest first, for one that can be read."""
@@ -22,12 +22,24 @@ class Book(Protocol):
 
     family: str
 
-    def apply(self, revision: Revision) -> None:
+    def apply(self, revision: Revision, *, replace: bool = False) -> None:
         """Put a revision in force; see :meth:`service.ranking.fusions.FusionBook.apply`."""
         ...
 
     def revision_of(self, name: str) -> int:
         """Give the revision of a document that is in force; 0 where there is none."""
+        ...
+
+
+class Memory(Protocol):
+    """Keeps what the store last said outside of it, for a start while it is gone."""
+
+    def save(self, latest: Mapping[str, Revision]) -> None:
+        """Keep it; never raises."""
+        ...
+
+    def load(self) -> Mapping[str, Revision]:
+        """Give it; empty where there is none."""
         ...
 
 
@@ -60,6 +72,7 @@ class Follower:
         process: Who it reports as.
         heartbeat_s: Seconds between two reports at most; a process that misses three counts as gone.
         on_change: Told of every new state, from the follower's thread.
+        memory: What to start from while the store is gone; None starts with nothing then.
     """
 
     def __init__(
@@ -70,19 +83,21 @@ class Follower:
         process: ProcessState,
         heartbeat_s: float,
         on_change: Callable[[FollowerState], None] = lambda state: None,
+        memory: Memory | None = None,
     ) -> None:
         self._store = store
         self._books = books
         self._process = process
         self._heartbeat_s = heartbeat_s
         self._on_change = on_change
+        self._memory = memory
         self._closing = Event()
         self._thread: Thread | None = None
         self.state = FollowerState()
 
     async def start(self) -> None:
         """Read the store once, then follow it; a store that does not answer is tried again in the background."""
-        await asyncio.to_thread(self._attempt, self._catch_up)
+        await asyncio.to_thread(self._first_look)
         self._thread = Thread(target=self._follow, name="fulcrum-follower", daemon=True)
         self._thread.start()
 
@@ -98,6 +113,13 @@ class Follower:
         if self._thread is not None:
             self._thread.join()
 
+    def _first_look(self) -> None:
+        if self._attempt(self._catch_up) or self._memory is None:
+            return
+        if remembered := self._memory.load():
+            self._unreadable(remembered, replace=False)
+            get_logger().warning("revision_store", up=False, started_from="the last good revisions")
+
     def _follow(self) -> None:
         while not self._closing.is_set():
             if not self._attempt(self._wait_and_catch_up):
@@ -112,23 +134,26 @@ class Follower:
 
     def _catch_up(self) -> None:
         latest = self._store.latest()
-        unreadable = dict(self._unreadable(latest))
+        # After a silence the store may have lost its last changes; what it has now is what all agree on.
+        unreadable = dict(self._unreadable(latest, replace=not self.state.is_up))
         applied = max((revision.sequence for revision in latest.values()), default=0)
         self._set(FollowerState(applied=applied, problem="", unreadable=unreadable))
+        if self._memory is not None and not unreadable:
+            self._memory.save(latest)
         self._report(applied)
 
-    def _unreadable(self, latest: Mapping[str, Revision]) -> "list[tuple[str, str]]":
+    def _unreadable(self, latest: Mapping[str, Revision], *, replace: bool) -> list[tuple[str, str]]:
         """Apply everything; give what could not be read, whose last good revision is put in force instead."""
         problems = []
         for book in self._books:
             for name, revision in latest.items():
-                if name.startswith(book.family) and (problem := self._apply(book, revision)):
+                if name.startswith(book.family) and (problem := self._apply(book, revision, replace=replace)):
                     problems.append((name, problem))
         return problems
 
-    def _apply(self, book: Book, revision: Revision) -> str:
+    def _apply(self, book: Book, revision: Revision, *, replace: bool) -> str:
         try:
-            book.apply(revision)
+            book.apply(revision, replace=replace)
         except UnreadableDocument as error:
             if not book.revision_of(revision.name):
                 self._apply_last_good(book, revision)

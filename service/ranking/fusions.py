@@ -1,6 +1,6 @@
 """The fusion profiles in force: read from the store, compiled once a model, asked by every request without a lock."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -8,10 +8,10 @@ from threading import Lock
 from pydantic import ValidationError
 
 from contract.errors import FormulaError
-from contract.fusion import AnyProfile, Fusion
+from contract.fusion import AnyProfile
 from contract.plan import FusionPlan
 from service.errors import ModelRejected, ProfileMismatch, UnknownProfile, UnreadableDocument
-from service.ports import FusionCompiler, InForce, ServedModel
+from service.ports import FusionCompiler, InForce, Scorer, ServedModel
 from service.revisions import Revision
 
 __all__ = ["DEFAULT_PROFILE", "FAMILY", "FusionBook", "Standing", "utc_now"]
@@ -53,11 +53,15 @@ class FusionBook:
         self._compile_profile = compile_profile
         self._now = now
         self._standing: Mapping[str, Standing] = {}
-        self._compiled: dict[_Key, Fusion | FormulaError] = {}
+        self._compiled: dict[_Key, Scorer | FormulaError] = {}
         self._applying = Lock()
 
-    def apply(self, revision: Revision) -> None:
+    def apply(self, revision: Revision, *, replace: bool = False) -> None:
         """Put a revision in force, unless a newer one of its name is; called from any thread.
+
+        Args:
+            replace: Puts it in force whatever its number: a store that came back may have lost its last changes, and
+                what it has then is what every process has to agree on.
 
         Raises:
             UnreadableDocument: When it cannot be read; what stood before stays in force.
@@ -73,7 +77,7 @@ class FusionBook:
         standing = Standing(revision=revision, plan=plan)
         with self._applying:
             known = self._standing.get(standing.profile_name)
-            if known is None or known.revision.revision < revision.revision:
+            if replace or known is None or known.revision.revision < revision.revision:
                 # One assignment: a request sees the old revision or the new one, never a mixture.
                 self._standing = {**self._standing, standing.profile_name: standing}
                 self._forget(standing)
@@ -115,6 +119,13 @@ class FusionBook:
             )
         return InForce(profile=profile_name, revision=standing.revision.revision, variant=variant, fusion=compiled)
 
+    def warm(self, models: Iterable[ServedModel]) -> None:
+        """Compile what stands for every model ahead of the first request; blocking, called off the event loop."""
+        for standing in self._standing.values():
+            for variant, profile in standing.plan.without_past(self._now()).variants():
+                for model in models:
+                    self._compile(standing, variant, profile, model)
+
     def check_model(self, model: ServedModel, replaced: ServedModel | None) -> None:
         """Refuse a new version under which a profile that works today would stop to, now or in a window to come.
 
@@ -125,7 +136,7 @@ class FusionBook:
             return
         for standing in self._standing.values():
             for variant, profile in standing.plan.without_past(self._now()).variants():
-                worked = isinstance(self._compile(standing, variant, profile, replaced), Fusion)
+                worked = not isinstance(self._compile(standing, variant, profile, replaced), FormulaError)
                 compiled = self._compile(standing, variant, profile, model)
                 if worked and isinstance(compiled, FormulaError):
                     raise ModelRejected(
@@ -135,7 +146,7 @@ class FusionBook:
 
     def _compile(
         self, standing: Standing, variant: str, profile: AnyProfile, model: ServedModel
-    ) -> Fusion | FormulaError:
+    ) -> Scorer | FormulaError:
         name, revision = standing.profile_name, standing.revision.revision
         key = (name, revision, variant, model.manifest.name, model.version)
         if key not in self._compiled:
@@ -146,8 +157,6 @@ class FusionBook:
         return self._compiled[key]
 
     def _forget(self, kept: Standing) -> None:
-        stale = [
-            key for key in list(self._compiled) if key[0] == kept.profile_name and key[1] != kept.revision.revision
-        ]
+        stale = [key for key in list(self._compiled) if key[0] == kept.profile_name]
         for key in stale:
             self._compiled.pop(key, None)

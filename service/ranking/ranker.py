@@ -9,7 +9,6 @@ from contract.arrays import FloatArray, GraphInputs, Predictions
 from contract.encoding import numeric_column
 from contract.errors import FormulaError
 from contract.features import FeatureSchema
-from contract.fusion import Fusion
 from service.errors import InvalidField
 from service.ports import (
     Assigner,
@@ -19,6 +18,7 @@ from service.ports import (
     ModelCatalog,
     NoExperiments,
     Ranked,
+    Scorer,
     StageObserver,
 )
 from service.ranking.ordering import order_by_score
@@ -77,7 +77,7 @@ class Ranker:
         watch.add("queue", inference.queue_s)
         watch.add("infer", inference.infer_s)
 
-        def values_of(fusion: Fusion) -> Mapping[str, Any]:
+        def values_of(fusion: Scorer) -> Mapping[str, Any]:
             return _formula_values(fusion, query, model.manifest.features, items, inference.heads)
 
         with watch.stage("fuse"):
@@ -110,7 +110,7 @@ class Ranker:
         )
 
 
-def _check_weights(query: RankQuery, fusion: Fusion) -> None:
+def _check_weights(query: RankQuery, fusion: Scorer) -> None:
     if not query.weights:
         return
     try:
@@ -120,7 +120,7 @@ def _check_weights(query: RankQuery, fusion: Fusion) -> None:
 
 
 def _formula_values(
-    fusion: Fusion, query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions
+    fusion: Scorer, query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions
 ) -> Mapping[str, Any]:
     """Give what the formula reads: heads, and number fields as the caller or the item table gave them."""
     values: dict[str, Any] = {name: head for name, head in heads.items() if name in fusion.reads}

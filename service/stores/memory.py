@@ -63,7 +63,7 @@ class MemoryRevisionStore:
     def wait(self, after: int, *, timeout_s: float) -> int:
         """See :class:`service.revisions.RevisionStore`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._revisions) > after, timeout_s)
+            self._changed.wait_for(lambda: self._closed or len(self._revisions) != after, timeout_s)
             return len(self._revisions)
 
     def report(self, state: ProcessState, *, lease_s: float) -> None:

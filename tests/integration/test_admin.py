@@ -9,8 +9,12 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.tokens import digest_of
+from tests.conftest import TOKEN
+from tests.learned import publish
 
 FORMULA = {"formula": "w * ctr + like", "weights": {"w": {"value": 0.5, "min": 0.0, "max": 1.0, "step": 0.25}}}
+
+LEARNED = {"kind": "model", "model": "tiny", "version": 1}
 
 
 def match(revision):
@@ -73,6 +77,16 @@ def test_weights_are_turned_within_their_bounds(admin, written, client, example)
     assert (refused.status_code, refused.json()["path"]) == (422, "/weights/w")
     best = client.post("/v1/rank", json=example).json()["results"][0]
     assert best["score"] == pytest.approx(0.75 * best["heads"]["ctr"] + best["heads"]["like"])
+
+
+def test_a_formula_of_units_that_do_not_go_together_is_kept_with_a_warning_at_its_place(admin, written):
+    odd = admin.put("/v1/admin/fusion/default", json={"formula": "ctr + duration_seconds"}, headers=match(2)).json()
+    fine = admin.put("/v1/admin/fusion/default", json={"formula": "ctr + log1p(duration_seconds)"}, headers=match(3))
+
+    (warning,) = odd["warnings"]
+    assert "seconds" in warning["detail"]
+    assert (warning["variant"], warning["position"] >= 1, bool(warning["fix"])) == ("base", True, True)
+    assert fine.json()["warnings"] == []
 
 
 def test_a_weight_of_exactly_zero_is_zero_and_not_unset(admin, written, client, example):
@@ -209,6 +223,14 @@ def test_only_the_scope_fusion_changes_profiles_and_the_author_is_the_tokens_nam
     assert state["author"] == ("fusion" if status == 200 else "bundle")
 
 
+@pytest.mark.parametrize(("scope", "status"), [("read", 403), ("fusion", 403), ("model", 200)])
+def test_only_the_scope_model_has_new_bundles_loaded_at_once(guarded, scope, status):
+    answer = guarded.post("/v1/admin/models/refresh", headers=bearer(scope))
+
+    assert answer.status_code == status
+    assert status == 403 or answer.json() == {"models": {"demo": 1}, "rejected": {}}
+
+
 def test_a_token_that_nobody_gave_out_may_not_even_look(guarded):
     assert guarded.get("/v1/admin/fusion", headers=bearer("wrong")).status_code == 401
 
@@ -226,3 +248,50 @@ def test_every_change_and_every_refused_one_is_a_line_of_the_audit_log(guarded):
     ]
     assert audit[1]["code"] == "revision_conflict"
     assert "the fusion token" not in json.dumps(lines)
+
+
+# --- learned fusions ---
+
+
+@pytest.fixture
+def learned(settings, tmp_path):
+    """An app with a learned fusion on its shelf: score = ctr + 2 * price."""
+    publish(tmp_path / "fusions")
+    changed = settings.model_copy(update={"fusions_dir": tmp_path / "fusions"})
+    with TestClient(create_app(changed), raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        yield client
+
+
+def test_a_learned_fusion_ranks_the_next_request_and_a_formula_takes_over_again(learned, example):
+    body = example | {"candidates": {"item_id": ["i1", "i2"], "price": [1.0, 5.0]}}
+
+    put = learned.put("/v1/admin/fusion/default", json=LEARNED, headers=match(1))
+    results = learned.post("/v1/rank", json=body).json()["results"]
+    back = learned.post("/v1/admin/fusion/default/rollback", json={}, headers=match(2))
+
+    assert (put.status_code, put.json()["kind"], put.json()["model"]) == (200, "model", "tiny")
+    prices = {"i1": 1.0, "i2": 5.0}
+    assert [each["item_id"] for each in results] == ["i2", "i1"]
+    for each in results:
+        assert each["score"] == pytest.approx(each["heads"]["ctr"] + 2 * prices[each["item_id"]], rel=1e-5)
+    assert back.json()["kind"] == "formula"
+
+
+def test_weights_of_a_learned_profile_cannot_be_turned(learned, example):
+    learned.put("/v1/admin/fusion/default", json=LEARNED, headers=match(1))
+
+    turned = learned.patch("/v1/admin/fusion/default/weights", json={"weights": {"w": 1.0}}, headers=match(2))
+    own = learned.post("/v1/rank", json=example | {"weights": {"w": 1.0}})
+
+    assert (turned.status_code, turned.json()["code"]) == (422, "invalid_profile")
+    assert (own.status_code, own.json()["path"]) == (422, "/weights/w")
+
+
+def test_a_learned_fusion_that_is_not_there_changes_nothing(learned, example):
+    before = learned.post("/v1/rank", json=example).json()
+
+    answer = learned.put("/v1/admin/fusion/default", json=LEARNED | {"version": 2}, headers=match(1))
+
+    assert (answer.status_code, answer.json()["path"]) == (422, "/version")
+    assert learned.post("/v1/rank", json=example).json()["results"] == before["results"]

@@ -146,4 +146,5 @@ def _shadow(drawn: Drawn, choice: _Choice, query: Asked) -> ShadowArm:
     arm = _arm(drawn)
     profile = arm.profile or drawn.before.profile
     others = choice.weights if profile == choice.profile else {}
-    return ShadowArm(exposure=drawn.place.exposure, profile=profile, weights={**others, **arm.weights, **query.weights})
+    own = query.weights if profile == query.profile else {}
+    return ShadowArm(exposure=drawn.place.exposure, profile=profile, weights={**others, **arm.weights, **own})

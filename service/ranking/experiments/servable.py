@@ -5,9 +5,8 @@ from typing import Any
 
 from contract.errors import FormulaError
 from contract.features import AnyField, Vector
-from contract.fusion import Fusion
 from service.errors import NotFound, NotReady, ProfileMismatch
-from service.ports import FusionSource, ModelCatalog, ServedModel
+from service.ports import FusionSource, ModelCatalog, Scorer, ServedModel
 
 __all__ = ["FALLBACKS", "Servable"]
 
@@ -35,7 +34,7 @@ class Servable:
     def __init__(self, *, catalog: ModelCatalog, fusions: FusionSource) -> None:
         self._catalog = catalog
         self._fusions = fusions
-        self._allowed: dict[tuple[tuple[str, float], ...], Fusion] = {}
+        self._allowed: dict[tuple[tuple[str, float], ...], Scorer] = {}
         self._taken: dict[tuple[str, int, str, int], bool] = {}
 
     def model(self, name: str | None) -> ServedModel:
@@ -70,7 +69,7 @@ class Servable:
             return "weights"
         return "" if self._allows(fusion, also) else "request_weights"
 
-    def _allows(self, fusion: Fusion, weights: Mapping[str, float]) -> bool:
+    def _allows(self, fusion: Scorer, weights: Mapping[str, float]) -> bool:
         """Tell whether a fusion has these weights with such values."""
         key = tuple(weights.items())
         if not key or self._allowed.get(key) is fusion:

@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple, Protocol
 
 from contract.errors import ContractError
-from contract.fusion import Fusion
 from service.errors import ServiceError
-from service.ports import Exposure, FusionSource, Ranked, ShadowArm
+from service.ports import Exposure, FusionSource, Ranked, Scorer, ShadowArm
 from service.ranking.experiments.shadow_change import ShadowChange, shadow_change
 from service.telemetry.logging import get_logger
 
@@ -105,8 +104,8 @@ class ShadowScorer:
             )
 
 
-def _change(job: _Job, fusion: Fusion) -> ShadowChange:
+def _change(job: _Job, fusion: Scorer) -> ShadowChange:
     answered = job.ranked.scores
-    weights = {name: value for name, value in job.arm.weights.items() if name in fusion.weights}
-    scores, _ = fusion.score(job.ranked.values(fusion), len(answered), weights=weights)
+    fusion.check_weights(job.arm.weights)
+    scores, _ = fusion.score(job.ranked.values(fusion), len(answered), weights=job.arm.weights)
     return shadow_change(answered, scores)

@@ -13,6 +13,7 @@ from service.ranking.compiling import ProfileCompiler
 from service.ranking.follower import Follower
 from service.ranking.fusions import FusionBook
 from service.revisions import Change, ProcessState
+from service.stores.last_good import LastGoodFile
 from service.stores.memory import MemoryRevisionStore
 from tests.fakes import PATIENCE_S
 
@@ -23,6 +24,10 @@ class Flaky(MemoryRevisionStore):
     def __init__(self):
         super().__init__()
         self.gone = False
+
+    def forget_last(self):
+        with self._changed:
+            self._newest[self._revisions.pop().name] -= 1
 
     def _check(self):
         if self.gone:
@@ -46,14 +51,19 @@ class Flaky(MemoryRevisionStore):
 class Following:
     """A follower on a store, and its states as they come."""
 
-    def __init__(self, store):
+    def __init__(self, store, memory=None):
         self.store = store
         self.book = FusionBook(compile_profile=ProfileCompiler())
         self._changed = threading.Condition()
         self.states = []
         process = ProcessState(process_id="p1", host="here", pid=1, applied=0, seen_at=datetime.now(UTC))
         self.follower = Follower(
-            store=store, books=[self.book], process=process, heartbeat_s=0.01, on_change=self._note
+            store=store,
+            books=[self.book],
+            process=process,
+            heartbeat_s=0.01,
+            on_change=self._note,
+            memory=memory,
         )
 
     def _note(self, state):
@@ -128,6 +138,31 @@ def test_what_changed_while_the_store_was_gone_is_caught_up(store):
         assert formula_of(following.book) == "like"
 
 
+def test_a_store_that_came_back_without_its_last_change_is_what_all_agree_on(store):
+    write(store, "ctr")
+    write(store, "like")
+    with Following(store) as following:
+        store.gone = True
+        following.until(lambda state: not state.is_up)
+        store.forget_last()
+        store.gone = False
+        following.until(lambda state: state.is_up)
+
+        assert formula_of(following.book) == "ctr"
+
+
+def test_a_store_that_came_back_empty_leaves_the_last_good_revision_serving(store):
+    write(store, "ctr")
+    with Following(store) as following:
+        store.gone = True
+        following.until(lambda state: not state.is_up)
+        store.forget_last()
+        store.gone = False
+        following.until(lambda state: state.is_up)
+
+        assert formula_of(following.book) == "ctr"
+
+
 def test_a_store_that_is_gone_at_the_start_is_followed_as_soon_as_it_is_there(store):
     write(store, "ctr")
     store.gone = True
@@ -169,3 +204,41 @@ def test_a_process_that_stops_is_off_the_list(store):
         assert len(store.processes()) == 1
 
     assert list(store.processes()) == []
+
+
+def test_a_start_without_the_store_serves_what_it_said_last(store, tmp_path):
+    write(store, "ctr")
+    memory = LastGoodFile(tmp_path / "var" / "last.json")
+    with Following(store, memory):
+        write(store, "like")
+    store.gone = True
+
+    with Following(store, memory) as following:
+        assert formula_of(following.book) in ("ctr", "like")
+        assert not following.follower.state.is_up
+        store.gone = False
+        following.until(lambda state: state.is_up)
+        assert formula_of(following.book) == "like"
+
+
+@pytest.mark.parametrize("content", [None, "", "{torn", "[1]", '[{"name": "fusion/default"}]'])
+def test_a_start_without_the_store_and_without_a_good_file_waits_for_the_store(store, tmp_path, content):
+    path = tmp_path / "last.json"
+    if content is not None:
+        path.write_text(content)
+    write(store, "ctr")
+    store.gone = True
+
+    with Following(store, LastGoodFile(path)) as following:
+        assert following.book.profiles() == {}
+        store.gone = False
+        following.until(lambda state: state.is_up)
+        assert formula_of(following.book) == "ctr"
+
+
+def test_a_disk_that_refuses_the_file_costs_nothing_else(store, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    write(store, "ctr")
+
+    with Following(store, LastGoodFile(tmp_path / "file" / "last.json")) as following:
+        assert formula_of(following.book) == "ctr"

@@ -1,0 +1,98 @@
+"""Pictures of a search: the front between two utilities, or how one rose, with the current profile marked."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from training.drawing import BLUE, FAINT, MUTED, STYLE, VERMILION
+from training.fusing.search import SearchDocument
+
+__all__ = ["draw_search"]
+
+
+def draw_search(document: SearchDocument, path: Path) -> None:
+    """Draw the searched requests beside the later ones."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 4.6), layout="constrained")
+        searched, later = figure.subplots(1, 2)
+        if len(document.config.utilities) == 1:
+            _rise(searched, document)
+            _steps(later, document)
+        else:
+            _front(searched, document)
+            _later_front(later, document)
+        figure.suptitle(document.current.profile.formula, x=0.01, ha="left", fontsize=10, color=MUTED)
+        figure.savefig(path, dpi=130)
+
+
+def _named(document: SearchDocument, utility: int) -> str:
+    config = document.config
+    formula = config.utilities[utility].formula
+    return (
+        f"NDCG@{config.k} of {formula}" if config.measure == "ndcg" else f"{formula} in the top {config.k}, a request"
+    )
+
+
+def _front(axes: Axes, document: SearchDocument) -> None:
+    tried = np.array([trial.objectives for trial in document.trials])
+    front = np.array([point.objectives for point in document.points])
+    axes.plot(*tried.T, "o", ms=3, color=MUTED, alpha=0.35, label="tried")
+    axes.plot(*front.T, "o-", ms=5, lw=1.5, color=BLUE, label="not beaten in both")
+    axes.plot(*document.now.objectives, "D", ms=8, color=VERMILION, label="current profile")
+    _numbers(axes, front)
+    _dress(axes, f"searched: {document.searched_requests:,} requests", _named(document, 0), _named(document, 1))
+
+
+def _later_front(axes: Axes, document: SearchDocument) -> None:
+    for points, style, colour, label in (
+        (document.points, "o", BLUE, "the same points"),
+        ((document.now,), "D", VERMILION, "current profile"),
+    ):
+        x, y = (np.array([[p.later[u].value, p.later[u].low, p.later[u].high] for p in points]) for u in (0, 1))
+        gaps = [np.abs(side[:, 1:] - side[:, :1]).T for side in (x, y)]
+        axes.errorbar(
+            x[:, 0], y[:, 0], xerr=gaps[0], yerr=gaps[1], fmt=style, ms=5, lw=0.8, color=colour, label=label, alpha=0.9
+        )
+    _numbers(axes, np.array([[interval.value for interval in point.later] for point in document.points]))
+    _dress(axes, f"later: {document.later_requests:,} requests, 95 %", _named(document, 0), _named(document, 1))
+
+
+def _numbers(axes: Axes, places: np.ndarray) -> None:
+    """Number the points as ``fulcrum fuse apply --point`` does."""
+    for number, place in enumerate(places.tolist()):
+        if number in {0, len(places) - 1} or number % 5 == 0:
+            axes.annotate(str(number), place, xytext=(5, 5), textcoords="offset points", fontsize=8, color=BLUE)
+
+
+def _rise(axes: Axes, document: SearchDocument) -> None:
+    values = np.array([trial.objectives[0] for trial in document.trials])
+    axes.plot(values, "o", ms=3, color=MUTED, alpha=0.35, label="tried")
+    axes.plot(np.maximum.accumulate(values), lw=1.8, color=BLUE, label="best so far")
+    axes.axhline(values[0], color=VERMILION, lw=1.2, label="current profile")
+    _dress(axes, f"searched: {document.searched_requests:,} requests", "trial", _named(document, 0))
+
+
+def _steps(axes: Axes, document: SearchDocument) -> None:
+    rows = [("found", document.points[0], BLUE), ("current profile", document.now, VERMILION)]
+    for y, (_, point, colour) in enumerate(rows):
+        each = point.later[0]
+        axes.errorbar(
+            each.value, y, xerr=[[each.value - each.low], [each.high - each.value]], fmt="o", ms=7, lw=2, color=colour
+        )
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.margins(x=0.2)
+    axes.grid(axis="x", color=FAINT, linewidth=0.8)
+    axes.set_xlabel(_named(document, 0))
+    change = document.points[0].change[0]
+    told = f"{change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f})".replace("-", "−")
+    axes.set_title(f"later: {document.later_requests:,} requests, {told}")
+
+
+def _dress(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.grid(color=FAINT, linewidth=0.8)
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.legend(fontsize=9)
