@@ -73,8 +73,8 @@ class Lab:
         self.profile("default", "w * ctr + v * log_duration", w={"value": 1.0, "min": 0.0, "max": 5.0}, v=0.0)
         self.profile("new", "u * log_duration", u=1.0)
 
-    def profile(self, name, formula, **weights):
-        plan = FusionPlan(profile=FusionProfile(formula=formula, weights=weights))
+    def profile(self, name, formula, *, non_finite="bottom", **weights):
+        plan = FusionPlan(profile=FusionProfile(formula=formula, weights=weights, non_finite=non_finite))
         seen = self.store.latest().get(f"fusion/{name}")
         expected = seen.revision if seen else 0
         change = Change(name=f"fusion/{name}", document=plan.model_dump_json(), expected=expected, author="ana")

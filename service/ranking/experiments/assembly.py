@@ -1,5 +1,6 @@
 """All that experiments are made of, joined."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,7 +50,7 @@ def experiments_over(
     """Build the parts; nothing is read yet."""
     book = ExperimentBook(now=now)
     servable = Servable(catalog=catalog, fusions=fusions)
-    shadows = ShadowScorer(fusions=fusions, observer=observer)
+    shadows = ShadowScorer(fusions=fusions, observer=observer, clock=time.monotonic)
     return Experiments(
         book=book,
         chooser=ArmChooser(book=book, servable=servable, observer=observer, shadows=shadows),

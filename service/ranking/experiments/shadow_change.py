@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract.arrays import FloatArray
-from service.ranking.ordering import order_by_score
+from service.ranking.lists import Lists
+from service.ranking.rank_change import kendall_tau_b, ranking_of
 
 __all__ = ["TOP", "ShadowChange", "shadow_change"]
 
 TOP = 10
-_PAIRED = 100  # places of either ranking whose candidates are paired; beyond, nobody looks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +19,7 @@ class ShadowChange:
 
     Args:
         top_overlap: Share of the first ten that both rankings have, 0 to 1.
-        kendall_tau: Tau-b of the scores of the candidates that either ranking has in its first hundred, -1 to 1; NaN
-            where a side has fewer than two different scores there.
+        kendall_tau: Tau-b of all candidates, -1 to 1; NaN where a side has fewer than two different scores.
         first_changed: Whether another candidate would have come first.
     """
 
@@ -31,19 +30,12 @@ class ShadowChange:
 
 def shadow_change(answered: FloatArray, shadow: FloatArray) -> ShadowChange:
     """Compare two scorings ``[N]`` of the same candidates; scores hold no NaN."""
-    first, second = (order_by_score(scores, _PAIRED) for scores in (answered, shadow))
-    paired = np.union1d(first, second)
-    top = first[:TOP]
+    size = len(answered)
+    one_list = Lists.of_lengths(np.array([size]))
+    first, second = (ranking_of(scores, one_list) for scores in (answered, shadow))
+    in_both = (first.places < TOP) & (second.places < TOP)
     return ShadowChange(
-        top_overlap=len(np.intersect1d(top, second[:TOP])) / len(top),
-        kendall_tau=_kendall_tau_b(answered[paired], shadow[paired]),
-        first_changed=bool(first[0] != second[0]),
+        top_overlap=float(np.count_nonzero(in_both)) / min(TOP, size),
+        kendall_tau=float(kendall_tau_b(first.codes, second.codes, one_list)[0]),
+        first_changed=bool(np.argmin(first.places) != np.argmin(second.places)),
     )
-
-
-def _kendall_tau_b(first: FloatArray, second: FloatArray) -> float:
-    """Pairs that agree less those that disagree, over the pairs that are no tie (Kendall, Biometrika 1945)."""
-    signs = [(scores[:, None] > scores).astype(np.int8) - (scores[:, None] < scores) for scores in (first, second)]
-    room = np.prod([np.count_nonzero(sign) for sign in signs], dtype=np.float64)
-    agreement = float((signs[0] * signs[1]).sum(dtype=np.int64))
-    return agreement / float(np.sqrt(room)) if room else float("nan")

@@ -8,13 +8,14 @@ from typing import Literal, NamedTuple, Protocol
 
 from contract.errors import ContractError
 from service.errors import ServiceError
-from service.ports import Exposure, FusionSource, Ranked, Scorer, ShadowArm
+from service.ports import Clock, Exposure, FusionSource, Ranked, Scorer, ShadowArm
 from service.ranking.experiments.shadow_change import ShadowChange, shadow_change
 from service.telemetry.logging import get_logger
 
 __all__ = ["ShadowObserver", "ShadowScorer"]
 
-Dropped = Literal["busy", "failed"]
+Lost = Literal["busy", "failed"]
+_MAX_REST_S = 0.5  # what closing may have to wait for
 
 
 class ShadowObserver(Protocol):
@@ -26,7 +27,7 @@ class ShadowObserver(Protocol):
         """Record one request, ranked twice."""
         ...
 
-    def observe_lost_shadow(self, exposure: Exposure, *, reason: Dropped) -> None:
+    def observe_lost_shadow(self, exposure: Exposure, *, reason: Lost) -> None:
         """Record a request that was not ranked twice."""
         ...
 
@@ -40,18 +41,31 @@ class ShadowScorer:
     """A short line of shadows and one thread that works it off.
 
     The one who answers only puts a job into the line, and the line is looked at when the event loop comes round, which
-    is after that answer has been written. Who finds the line full loses its shadow, never its time.
+    is after that answer has been written. Who finds the line full loses its shadow, never its time; and after each job
+    the thread rests, since what it computes the others cannot.
 
     Args:
         fusions: The profiles in force.
         observer: Told of every shadow.
+        clock: Monotonic seconds.
         max_waiting: Shadows that may wait.
+        rest: Seconds of rest for a second of work.
     """
 
-    def __init__(self, *, fusions: FusionSource, observer: ShadowObserver, max_waiting: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        fusions: FusionSource,
+        observer: ShadowObserver,
+        clock: Clock,
+        max_waiting: int = 64,
+        rest: float = 9.0,
+    ) -> None:
         self._fusions = fusions
         self._observer = observer
+        self._clock = clock
         self._max_waiting = max_waiting
+        self._rest = rest
         self._waiting: deque[_Job] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fulcrum-shadow")
         self._working: asyncio.Task[None] | None = None
@@ -82,7 +96,9 @@ class ShadowScorer:
     async def _work(self) -> None:
         try:
             while self._waiting:
+                began = self._clock()
                 await self._score(self._waiting.popleft())
+                await asyncio.sleep(min(_MAX_REST_S, self._rest * (self._clock() - began)))
         finally:
             self._working = None
 
