@@ -12,8 +12,9 @@ from contract.formula.functions import FUNCTIONS
 from contract.formula.grammar import Call, Node, Variable, walk
 from contract.formula.listwise import Values, over_lists
 from contract.formula.parsing import parse
+from contract.formula.quiet import quiet
 from contract.formula.refusals import refused
-from contract.formula.running import OverList, Step, no_list, quiet, runner_of
+from contract.formula.running import OverList, Step, no_list, runner_of
 
 __all__ = ["Formula", "compile_formula"]
 

@@ -4,8 +4,9 @@ import math
 
 from contract.formula.functions import FUNCTIONS
 from contract.formula.grammar import Binary, Call, Negative, Node, Number
+from contract.formula.quiet import quiet
 from contract.formula.refusals import refused
-from contract.formula.running import no_list, quiet, step_of
+from contract.formula.running import no_list, step_of
 from contract.formula.unparsing import unparse
 
 __all__ = ["fold"]

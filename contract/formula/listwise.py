@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.formula.quiet import quiet
+
 __all__ = ["LISTWISE", "Lists", "Values", "all_finite", "over_lists"]
 
 Values = NDArray[np.float64]
@@ -125,6 +127,6 @@ def _kept_of_each(kept: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArra
 
 def all_finite(x: Values) -> bool:
     """Tell whether there is neither NaN nor an infinity; several times faster than asking each number."""
-    if len(x) <= _DOT_LIMIT and isfinite(x.dot(x)):
+    if len(x) <= _DOT_LIMIT and isfinite(quiet().run(x.dot, x)):
         return True  # squares are never below 0, so nothing in the sum cancels a NaN or an infinity
     return bool(np.isfinite(x).all())

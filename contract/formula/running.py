@@ -6,7 +6,6 @@ processor's nearest cache, which costs more than the arithmetic.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextvars import Context
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from contract.formula.functions import FUNCTIONS, OPERATORS, Elementwise
 from contract.formula.grammar import Binary, Call, Negative, Node, Number, Variable, walk
 
-__all__ = ["OverList", "Step", "as_column", "no_list", "quiet", "runner_of", "step_of"]
+__all__ = ["OverList", "Step", "as_column", "no_list", "runner_of", "step_of"]
 
 OverList = Callable[[Call, Any], Any]
 """Takes a call of a listwise function and its argument's value; gives the call's."""
@@ -23,14 +22,6 @@ Step = Callable[[Mapping[str, Any], OverList], Any]
 
 _ARRAY = np.ndarray
 _FLOAT = np.dtype(np.float64)
-_QUIET = Context()
-_QUIET.run(np.seterr, all="ignore")
-
-quiet = _QUIET.copy
-"""Gives a context to run a step in without NumPy's warnings of what IEEE arithmetic defines; of one run each.
-
-Entering ``numpy.errstate`` costs as much as a logarithm of 500 numbers; a context's copy costs next to nothing.
-"""
 
 
 def no_list(call: Call, value: Any) -> Any:

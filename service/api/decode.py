@@ -28,7 +28,7 @@ ENVELOPE = (
     "weights",
     "return",
 )
-RETURNABLE = ("heads",)
+RETURNABLE = ("heads", "explain")
 MAX_DEADLINE_MS = 600_000.0
 _MAX_NAME = 128
 _ID = "item_id"
@@ -91,6 +91,7 @@ class Decoder:
         """
         refuse_unknown_keys(document, ENVELOPE)
         item_ids, columns = self._candidates(document)
+        wanted = _returned(document.get("return"))
         return RankQuery(
             request_id=request_id,
             model=text_at(document, "model"),
@@ -102,7 +103,8 @@ class Decoder:
             item_ids=item_ids,
             candidates=columns,
             weights=_weights(_object_at(document, "weights")),
-            with_heads="heads" in _returned(document.get("return")),
+            with_heads="heads" in wanted,
+            with_explanation="explain" in wanted,
         )
 
     def _deadline(self, given: Any) -> float | None:

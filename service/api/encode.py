@@ -1,11 +1,13 @@
 """A ranking to a body."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import orjson
 
+from service.api.explanation import explained
 from service.ports import Exposure
 from service.ranking.query import RankResult
 
@@ -58,6 +60,9 @@ def _results(result: RankResult) -> list[dict[str, Any]]:
     if result.query.with_heads:
         for row, heads in zip(rows, _heads(result), strict=True):
             row["heads"] = heads
+    if result.query.with_explanation:
+        for row, explanation in zip_longest(rows, explained(result.explanation)):
+            row["explain"] = explanation
     return rows
 
 

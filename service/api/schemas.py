@@ -51,7 +51,7 @@ class RankRequest(_Document):
     weights: dict[str, float] | None = Field(
         None, description="Replaces weights of the profile, for this request alone."
     )
-    return_: list[Literal["heads"]] | None = Field(
+    return_: list[Literal["heads", "explain"]] | None = Field(
         None, alias="return", description="What else to give for each result."
     )
 
@@ -84,6 +84,32 @@ class FusionName(_Document):
     variant: str = Field(description="`base`, `temporary` or `schedule:<name>`: what of that revision was in force.")
 
 
+class Part(_Document):
+    """One term or factor of a score."""
+
+    part: str = Field(description="As the formula writes it.")
+    value: float | None
+    share: float | None = Field(description="Of the score; the shares of a result add up to 1.")
+
+
+class Move(_Document):
+    """The smallest change of one head that would move the result one place up, all others held as they are."""
+
+    head: str
+    change: float = Field(description="What to add, in the head's unit.")
+    relative: float | None = Field(description="The same as a part of the head's value.")
+
+
+class Explained(_Document):
+    """Why a result scores what it does."""
+
+    kind: Literal["terms", "factors"] = Field(description="Whether the parts add up or multiply to the score.")
+    parts: list[Part]
+    one_place_up: list[Move] = Field(
+        description="Cheapest first, relative to the head; heads of which no change alone is enough are left out."
+    )
+
+
 class Result(_Document):
     """One ranked candidate."""
 
@@ -91,6 +117,9 @@ class Result(_Document):
     rank: int = Field(ge=1)
     score: float | None = Field(description="Fused score; null where it was not finite.")
     heads: dict[str, float | None] | None = Field(None, description="Head values, in the units that /v1/models states.")
+    explain: Explained | None = Field(
+        None, description="For the first 100 results; null under a learned fusion, whose score has no parts."
+    )
 
 
 class ExposureDocument(_Document):

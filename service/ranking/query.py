@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from contract.arrays import FloatArray, IntArray, Predictions
+from contract.explanation import Explanation
 from contract.manifest import Manifest
 from service.ports import Exposure, InForce
 
@@ -28,6 +29,7 @@ class RankQuery:
         top_k: How many results to give; None gives all.
         deadline: Point on the monotonic clock, in seconds; None never expires.
         with_heads: Whether the caller wants the heads.
+        with_explanation: Whether the caller wants to know why.
         decode_s: Seconds that decoding the body took.
     """
 
@@ -42,6 +44,7 @@ class RankQuery:
     top_k: int | None = None
     deadline: float | None = None
     with_heads: bool = False
+    with_explanation: bool = False
     decode_s: float = 0.0
 
 
@@ -63,6 +66,7 @@ class RankResult:
         heads: Head values ``[N]`` in the query's order.
         unknown_items: Candidates that the item table does not know.
         exposures: Arms of experiments that the request is in.
+        explanation: Of the first results; None where nobody asked or a learned fusion made the scores.
     """
 
     query: RankQuery
@@ -73,5 +77,6 @@ class RankResult:
     scores: FloatArray
     heads: Predictions
     unknown_items: NDArray[Any]
+    explanation: Explanation | None
     timings: Timings
     exposures: tuple[Exposure, ...] = ()

@@ -21,6 +21,7 @@ from service.ports import (
     Scorer,
     StageObserver,
 )
+from service.ranking.explaining import explanation_of
 from service.ranking.ordering import order_by_score
 from service.ranking.query import RankQuery, RankResult
 from service.ranking.stopwatch import Stopwatch
@@ -81,8 +82,10 @@ class Ranker:
             return _formula_values(fusion, query, model.manifest.features, items, inference.heads)
 
         with watch.stage("fuse"):
-            scores, non_finite = fusion.score(values_of(fusion), len(query.item_ids), weights=assigned.weights)
+            values = values_of(fusion)
+            scores, non_finite = fusion.score(values, len(query.item_ids), weights=assigned.weights)
             order = order_by_score(scores, query.top_k)
+            explanation = explanation_of(query, fusion, model.manifest, values, order, assigned.weights)
 
         self._observer.observe_rank(
             model=model.manifest.name,
@@ -105,6 +108,7 @@ class Ranker:
             scores=scores[order],
             heads=inference.heads,
             unknown_items=~items.found,
+            explanation=explanation,
             timings=watch.timings,
             exposures=assigned.exposures,
         )

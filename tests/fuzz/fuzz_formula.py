@@ -23,7 +23,7 @@ from contract.formula import FUNCTIONS, check_units, compile_formula, parse, unp
 
 LIMIT_S = 0.1
 ALLOWANCE = 5  # a garbage collection or a page fault may fall into any text
-HANG_S = 30
+HANG_S = 60
 KNOWN = ("ctr", "like", "duration_seconds", "log_duration", "price", "w1", "x")
 UNITS = {"ctr": "probability", "like": "probability", "duration_seconds": "seconds", "log_duration": "log_seconds"}
 COLUMNS = {name: np.array([0.5, -1.0, np.nan, np.inf, 0.0, 2.0]) for name in KNOWN[:-2]} | {"w1": 2.0, "x": -0.5}
@@ -166,7 +166,7 @@ def fuzz(rng, *, seconds, inputs, audit):
     end = time.monotonic() + seconds
     while done < inputs and time.monotonic() < end:
         text = drawn(rng, pool)
-        if done % 1_000 == 0:
+        if done % 100 == 0:
             faulthandler.dump_traceback_later(HANG_S, exit=True)
         begun = time.process_time()
         audit.is_on = True

@@ -295,3 +295,11 @@ def test_a_learned_fusion_that_is_not_there_changes_nothing(learned, example):
 
     assert (answer.status_code, answer.json()["path"]) == (422, "/version")
     assert learned.post("/v1/rank", json=example).json()["results"] == before["results"]
+
+
+def test_the_score_of_a_learned_fusion_has_no_parts_and_says_so_with_null(learned, example):
+    learned.put("/v1/admin/fusion/default", json=LEARNED, headers=match(1))
+
+    results = learned.post("/v1/rank", json=example | {"return": ["explain"]}).json()["results"]
+
+    assert {each["explain"] for each in results} == {None}

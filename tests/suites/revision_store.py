@@ -93,6 +93,7 @@ class RevisionStoreSuite:
         assert [each.revision for each in (*first, *rest)] == [7, 6, 5, 4, 3, 2, 1]
         assert [each.document for each in rest] == [f'{{"weight": {number}}}' for number in (3, 2, 1, 0)]
         assert list(store.history("fusion/a", before=1)) == []
+        assert [each.revision for each in store.history("fusion/a", before=10**30, limit=1)] == [7]
         assert list(store.history("fusion/nobody")) == []
 
     def test_of_writers_at_the_same_time_one_wins_each_number_and_nothing_is_lost(self, store):

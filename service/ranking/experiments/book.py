@@ -79,18 +79,22 @@ class ExperimentBook:
         self._now = now
         self._standing: Mapping[str, LayerStanding] = {}
         self._placing: tuple[PlacingLayer, ...] = ()
-        self._revisions: dict[str, int] = {}
+        self._revisions: dict[str, Revision] = {}
         self._stale: dict[str, str] = {}
         self._applying = Lock()
 
-    def apply(self, revision: Revision) -> None:
+    def apply(self, revision: Revision, *, replace: bool = False) -> None:
         """Put a revision in force, unless a newer one of its name is; called from any thread.
+
+        Args:
+            replace: Puts it in force whatever its number: a store that came back may have lost its last changes.
 
         Raises:
             UnreadableDocument: When it cannot be read; what stood before stays in force.
         """
         with self._applying:
-            if revision.revision <= self._revisions.get(revision.name, 0):
+            known = self._revisions.get(revision.name)
+            if known is not None and known.sequence >= revision.sequence and not replace:
                 return
             try:
                 allotted = read_layer(revision)
@@ -103,7 +107,7 @@ class ExperimentBook:
         name = revision.name.removeprefix(FAMILY)
         others = {other: standing for other, standing in self._standing.items() if other != name}
         added = {} if allotted is None else {name: LayerStanding(revision=revision, allotted=allotted)}
-        self._revisions[revision.name] = revision.revision
+        self._revisions[revision.name] = revision
         self._stale = {other: problem for other, problem in self._stale.items() if other != name}
         self._standing = {**others, **added}
         layers = {each: standing.allotted.layer for each, standing in self._standing.items()}
@@ -113,7 +117,8 @@ class ExperimentBook:
 
     def revision_of(self, name: str) -> int:
         """Give the revision of a document that is in force; 0 where there is none."""
-        return self._revisions.get(name, 0)
+        revision = self._revisions.get(name)
+        return 0 if revision is None else revision.revision
 
     def stale(self) -> Mapping[str, str]:
         """Give the layers whose newest revision cannot be read, and why; the last good one is in force."""

@@ -10,7 +10,8 @@ from contract.errors import FormulaError
 from contract.formula import compile_formula, parse, unparse
 from contract.formula.folding import fold
 from contract.formula.listwise import over_lists
-from contract.formula.running import quiet, runner_of
+from contract.formula.quiet import quiet
+from contract.formula.running import runner_of
 from tests.formulas import NAMES, Oracle, Undecided, formulas, tables
 
 NEVER_RIGHT = ("is nan", "is inf", "is -inf", "divides by 0", "lower bound above", "reads no head")
@@ -31,7 +32,7 @@ def run(tree, table, size):
     return np.broadcast_to(scores, (size,))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(text=formulas, table=tables())
 def test_a_formula_gives_what_its_text_says_for_each_candidate(text, table):
     formula = compiled(text)
@@ -49,7 +50,7 @@ def test_a_formula_gives_what_its_text_says_for_each_candidate(text, table):
         np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=formulas, data=st.data(), lengths=st.lists(st.integers(0, 5), min_size=1, max_size=5))
 def test_many_requests_at_once_score_as_each_by_itself_to_the_last_bit(text, data, lengths):
     formula = compiled(text)
@@ -66,7 +67,7 @@ def test_many_requests_at_once_score_as_each_by_itself_to_the_last_bit(text, dat
     np.testing.assert_array_equal(together, np.concatenate(parts))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=formulas, table=tables())
 def test_folding_constants_never_changes_a_score(text, table):
     formula = compiled(text)
@@ -75,7 +76,7 @@ def test_folding_constants_never_changes_a_score(text, table):
     np.testing.assert_array_equal(run(fold(formula.tree), table, size), run(formula.tree, table, size))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=formulas)
 @example(text="-a ** -b ** c")
 @example(text="(-1) ** a - (b - c) / (a / b)")
@@ -88,7 +89,7 @@ def test_a_formula_written_out_again_means_the_same(text):
     assert unparse(parse(written)) == written
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=formulas)
 @example(text="-0 * a")
 @example(text="(2 - 3) ** a")

@@ -30,9 +30,11 @@ def namespace():
 def open_store(valkey_server, namespace):
     with contextlib.ExitStack() as stack:
 
-        def open_one(**options):
+        def open_one(*, reconcile_s=600.0, **options):  # so that a test passes by what was pushed
             location = f"{valkey_server.url}?namespace={namespace}"
-            return stack.enter_context(contextlib.closing(ValkeyRevisionStore.open(location, **options)))
+            return stack.enter_context(
+                contextlib.closing(ValkeyRevisionStore.open(location, reconcile_s=reconcile_s, **options))
+            )
 
         yield open_one
 
@@ -164,7 +166,7 @@ def test_a_message_that_was_lost_is_found_by_looking_now_and_then(open_store, op
 
 def test_a_change_is_pushed_long_before_the_next_look(open_store, store):
     written = store.append(change())
-    follower = open_store(reconcile_s=600.0)
+    follower = open_store()
     with ThreadPoolExecutor(1) as threads:
         for number in range(1, 6):
             waiting = threads.submit(follower.wait, written.sequence, timeout_s=600.0)
@@ -175,7 +177,7 @@ def test_a_change_is_pushed_long_before_the_next_look(open_store, store):
 
 def test_who_waits_hears_of_changes_again_after_its_connection_was_cut(open_store, store, operator):
     written = store.append(change())
-    follower = open_store(reconcile_s=600.0)
+    follower = open_store()
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(follower.wait, written.sequence, timeout_s=600.0)
         follower._pulse.wait(0, PATIENCE_S)  # it is subscribed

@@ -332,6 +332,16 @@ def test_an_older_revision_that_arrives_late_changes_nothing(store, allotted):
         book.layer("one")
 
 
+def test_what_a_store_has_after_it_lost_its_last_changes_replaces_what_stood(store, allotted):
+    first, second = kept(store, allotted), kept(store, DELETED, action="delete")
+    book = ExperimentBook()
+    book.apply(second)
+
+    book.apply(first, replace=True)
+
+    assert (book.is_empty, book.revision_of("experiments/one")) == (False, 1)
+
+
 def test_layers_within_each_other_which_only_two_writers_at_once_could_make_are_left_out_and_hang_nothing(store):
     book = ExperimentBook()
     lab = Lab()
