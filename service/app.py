@@ -19,6 +19,7 @@ from service.api.admin import admin_router
 from service.api.auth import AdminGate
 from service.api.decode import Decoder
 from service.api.errors import install_error_handlers
+from service.api.experiments import experiments_router
 from service.api.health import Lifecycle, health_router
 from service.api.middleware import RequestMiddleware
 from service.api.models import model_admin_router, models_router
@@ -28,6 +29,7 @@ from service.errors import PreconditionMissing, RevisionConflict, StoreUnavailab
 from service.ranking.compiling import LearnedLoader, ProfileCompiler
 from service.ranking.convergence import Convergence
 from service.ranking.editing import Author, FusionEditor
+from service.ranking.experiments.assembly import Experiments, experiments_over
 from service.ranking.follower import Follower, FollowerState
 from service.ranking.fusions import DEFAULT_PROFILE, FAMILY, FusionBook, utc_now
 from service.ranking.preview import KeptProfileCompiler
@@ -73,6 +75,7 @@ class Components:
     fusions: FusionBook
     follower: Follower
     editor: FusionEditor
+    experiments: Experiments
     registry: ModelRegistry
     reservoir: Reservoir
     aside: Aside
@@ -93,9 +96,10 @@ def build_components(settings: Settings) -> Components:
         accept=fusions.check_model,
         observer=metrics,
     )
+    experiments = experiments_over(store=store, catalog=registry, fusions=fusions, observer=metrics.experiments)
     follower = Follower(
         store=store,
-        books=[fusions],
+        books=[fusions, experiments.book],
         process=this_process(),
         heartbeat_s=settings.heartbeat_s,
         on_change=lambda _: fusions.warm(registry.all()),
@@ -111,6 +115,7 @@ def build_components(settings: Settings) -> Components:
         fusions=fusions,
         follower=follower,
         editor=FusionEditor(store=store, book=fusions, catalog=registry, compile_profile=compile_profile),
+        experiments=experiments,
         registry=registry,
         reservoir=reservoir,
         aside=Aside(),
@@ -203,6 +208,7 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
         observer=parts.metrics,
         clock=time.monotonic,
         sampler=parts.reservoir,
+        experiments=parts.experiments.chooser,
     )
     decoder = Decoder(
         max_candidates=settings.max_candidates,
@@ -213,12 +219,22 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
     app.include_router(models_router(parts.registry))
     gate = AdminGate(admin_tokens(settings))
     app.include_router(model_admin_router(registry=parts.registry, gate=gate))
+    convergence = Convergence(parts.store, clock=time.monotonic)
     app.include_router(
         admin_router(
             gate=gate,
             fusions=parts.fusions,
             editor=parts.editor,
-            convergence=Convergence(parts.store, clock=time.monotonic),
+            convergence=convergence,
+            metrics=parts.metrics,
+        )
+    )
+    app.include_router(
+        experiments_router(
+            gate=gate,
+            book=parts.experiments.book,
+            editor=parts.experiments.editor,
+            convergence=convergence,
             metrics=parts.metrics,
         )
     )
@@ -275,6 +291,7 @@ def _lifespan(settings: Settings, parts: Components) -> Callable[[FastAPI], Abst
             stack.push_async_callback(parts.registry.aclose)
             stack.enter_context(parts.reservoir)
             stack.callback(parts.aside.close)
+            stack.push_async_callback(parts.experiments.shadows.aclose)
             await parts.follower.start()
             await refresh()
             await stack.enter_async_context(Watcher(refresh, interval_s=settings.watch_interval_s))

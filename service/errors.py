@@ -12,6 +12,7 @@
     ├── NotFound
     │   ├── UnknownModel
     │   ├── UnknownProfile
+    │   ├── UnknownLayer
     │   └── UnknownRevision
     ├── ProfileMismatch          the profile reads heads or fields that the model does not have
     ├── Overloaded               refused at the door: too many rows wait already
@@ -30,6 +31,8 @@
         ├── Unauthorized         no token, or a wrong one
         ├── Forbidden            the token has not the scope that the call needs
         ├── InvalidProfile       the body of a fusion change is wrong
+        ├── InvalidExperiment    a layer of experiments cannot be as it was written
+        │   └── OverlappingExperiments  two would change the same thing for the same unit
         ├── PreconditionMissing  a change of what exists has to say which revision it saw
         └── RevisionConflict     someone else has changed it meanwhile
 """
@@ -111,6 +114,12 @@ class UnknownProfile(NotFound):
     """No such fusion profile exists."""
 
     code = "unknown_profile"
+
+
+class UnknownLayer(NotFound):
+    """No such layer of experiments exists."""
+
+    code = "unknown_layer"
 
 
 class UnknownRevision(NotFound):
@@ -213,6 +222,18 @@ class InvalidProfile(AdminError):
     """The body of a fusion change is wrong."""
 
     code = "invalid_profile"
+
+
+class InvalidExperiment(AdminError):
+    """A layer of experiments cannot be as it was written."""
+
+    code = "invalid_experiment"
+
+
+class OverlappingExperiments(InvalidExperiment):
+    """Two experiments would change the same thing for the same unit at the same time."""
+
+    code = "overlapping_experiments"
 
 
 class Forbidden(AdminError):

@@ -22,6 +22,7 @@ ENVELOPE = (
     "profile",
     "top_k",
     "deadline_ms",
+    "units",
     "request",
     "candidates",
     "weights",
@@ -97,6 +98,7 @@ class Decoder:
             profile=text_at(document, "profile") or "default",
             top_k=_top_k(document.get("top_k")),
             deadline=self._deadline(document.get("deadline_ms")),
+            units=_units(_object_at(document, "units")),
             request=_object_at(document, "request"),
             item_ids=item_ids,
             candidates=columns,
@@ -201,6 +203,13 @@ def _weights(given: dict[str, Any]) -> dict[str, float]:
         if not _is_number(value):
             raise _wrong(_at("/weights", name), "a finite number", value)
     return {name: float(value) for name, value in given.items()}
+
+
+def _units(given: dict[str, Any]) -> dict[str, str | int]:
+    for name, value in given.items():
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise _wrong(_at("/units", name), "a string or a whole number", value)
+    return given
 
 
 def _top_k(value: Any) -> int | None:

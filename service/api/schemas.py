@@ -36,6 +36,9 @@ class RankRequest(_Document):
     deadline_ms: float | None = Field(
         None, gt=0, le=600_000, description="Milliseconds after which no answer is wanted."
     )
+    units: dict[str, str | int] | None = Field(
+        None, description="Who this is for, by name, for experiments to assign by; a field of `request` serves as well."
+    )
     request: dict[str, Any] | None = Field(
         None, description="Request-side features by name, as /v1/models lists them; one left out is missing."
     )
@@ -119,6 +122,17 @@ class Result(_Document):
     )
 
 
+class ExposureDocument(_Document):
+    """An arm of an experiment that the request is in."""
+
+    layer: str
+    experiment: str = Field(description="`holdout` for the units that never enter one.")
+    arm: str
+    propensity: float = Field(description="Chance that a unit has of this arm.")
+    shadow: bool | None = Field(None, description="True where the arm was scored beside the answer only.")
+    fallback: str | None = Field(None, description="Why the arm was not served; left out where it was.")
+
+
 class RankResponse(_Document):
     """The ranking, best first."""
 
@@ -129,6 +143,7 @@ class RankResponse(_Document):
     timings_ms: dict[str, float] = Field(description="Milliseconds of each stage.")
     degraded: bool
     unknown_items: int = Field(description="Candidates that the item table does not know.")
+    experiments: list[ExposureDocument] | None = Field(None, description="Left out where there are none.")
 
 
 class Problem(_Document):

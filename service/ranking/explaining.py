@@ -17,10 +17,15 @@ EXPLAINED = 100
 
 
 def explanation_of(
-    query: RankQuery, fusion: Scorer, manifest: Manifest, values: Mapping[str, Any], order: IntArray
+    query: RankQuery,
+    fusion: Scorer,
+    manifest: Manifest,
+    values: Mapping[str, Any],
+    order: IntArray,
+    weights: Mapping[str, float],
 ) -> Explanation | None:
     """Explain the first results; None where nobody asked, or where a learned fusion made the score."""
     if not query.with_explanation or not isinstance(fusion, Fusion):
         return None
     units = {head.name: head.unit for head in manifest.heads}
-    return explain(fusion, values, len(query.item_ids), order[:EXPLAINED], units=units, weights=query.weights)
+    return explain(fusion, values, len(query.item_ids), order[:EXPLAINED], units=units, weights=weights)

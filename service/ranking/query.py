@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from contract.arrays import FloatArray, IntArray, Predictions
 from contract.explanation import Explanation
 from contract.manifest import Manifest
-from service.ports import InForce
+from service.ports import Exposure, InForce
 
 __all__ = ["RankQuery", "RankResult", "Timings"]
 
@@ -22,6 +22,7 @@ class RankQuery:
         model: Name of the model; None means the only one that is served.
         profile: Name of the fusion profile.
         request: Request-side field values.
+        units: Values that assign to experiments and are no fields.
         item_ids: The candidates, in the caller's order.
         candidates: Candidate-side columns that the request itself carries, each as long as *item_ids*.
         weights: Replacements for the profile's weights, for this request alone.
@@ -38,6 +39,7 @@ class RankQuery:
     request_id: str = ""
     model: str | None = None
     profile: str = "default"
+    units: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     top_k: int | None = None
     deadline: float | None = None
@@ -63,6 +65,7 @@ class RankResult:
         scores: Fused scores ``[k]`` in that order, -inf where they were not finite.
         heads: Head values ``[N]`` in the query's order.
         unknown_items: Candidates that the item table does not know.
+        exposures: Arms of experiments that the request is in.
         explanation: Of the first results; None where nobody asked or a learned fusion made the scores.
     """
 
@@ -76,3 +79,4 @@ class RankResult:
     unknown_items: NDArray[Any]
     explanation: Explanation | None
     timings: Timings
+    exposures: tuple[Exposure, ...] = ()
