@@ -20,9 +20,10 @@ from contract.fusion_bundle import (
     publish_fusion,
 )
 from training.errors import UtilityError
-from training.fusing.contenders import Comparison, Contender, compare, formula_contenders, mean_ndcg
+from training.fusing.contenders import Comparison, Contender, compare, formula_contenders, mean_of
 from training.fusing.features import chosen_features, feature_matrix, refuse_leaking
 from training.fusing.graphs import graph_scores
+from training.fusing.judging import Yardstick
 from training.fusing.log import ImpressionLog
 from training.fusing.methods import METHODS, FusionGraph, Method, learn
 from training.fusing.splitting import check_later, time_split
@@ -41,9 +42,9 @@ class FitConfig(Frozen):
     Args:
         heads: Inputs; every head of the log where none is named.
         fields: More inputs.
-        method: Which of the two is published; ``best`` takes the one with the higher NDCG on the last fifth of the
-            requests to fit on, never on those that it is judged on.
-        k: Of NDCG@k.
+        method: Which of the two is published; ``best`` takes the one that is better on the last fifth of the requests
+            to fit on, never on those that it is judged on.
+        yardstick: What it is fitted for and judged by.
     """
 
     name: str
@@ -51,7 +52,7 @@ class FitConfig(Frozen):
     heads: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     method: Literal["best", "lambdarank", "listnet"] = "best"
-    k: int = 10
+    yardstick: Yardstick = Yardstick()
     seed: int = 0
     allow_leaks: tuple[str, ...] = ()
     command: str = ""
@@ -62,7 +63,7 @@ class FitReport(Frozen):
 
     Args:
         published: Method of the bundle.
-        stopped_on: Mean NDCG of each method on the requests that decided when to stop.
+        stopped_on: How good each method is on the requests that decided when to stop.
         parity: Largest difference of each method's graph from what it was made from.
         comparison: On later requests, which nothing was fitted on.
     """
@@ -106,7 +107,7 @@ def fit_and_publish(
         trained = []
         for method in METHODS:
             stage(f"fitting {method}")
-            trained.append(learn(method, fit, stop, features, draft.path, k=config.k, seed=config.seed))
+            trained.append(learn(method, fit, stop, features, draft.path, yardstick=config.yardstick, seed=config.seed))
         stage("judging")
         report = _report(config, features, whole, stop, judged, trained, current, found)
         _keep_one(trained, report.published, draft.path)
@@ -133,9 +134,9 @@ def _report(
     current: FusionProfile | None,
     found: FusionProfile | None,
 ) -> FitReport:
-    stopped_on = {each.method: mean_ndcg(each.scores(stop.log), stop, config.k) for each in trained}
+    stopped_on = {each.method: mean_of(each.scores(stop.log), stop, config.yardstick) for each in trained}
     best = max(METHODS, key=lambda method: stopped_on[method])
-    contenders = formula_contenders(whole, config.k, current=current, found=found)
+    contenders = formula_contenders(whole, config.yardstick, current=current, found=found)
     names = [each.name for each in contenders]
     reference = next((name for name in ("current profile", "default") if name in names), names[0])
     contenders += [Contender(name=each.method, scores=each.scores(judged.log)) for each in trained]
@@ -147,7 +148,7 @@ def _report(
         fitted_rows=whole.log.num_rows,
         stopped_on=stopped_on,
         parity={each.method: each.parity for each in trained},
-        comparison=compare(contenders, judged, config.k, reference=reference, seed=config.seed),
+        comparison=compare(contenders, judged, config.yardstick, reference=reference, seed=config.seed),
     )
 
 
@@ -179,6 +180,7 @@ def _manifest(
         seed=config.seed,
         more_libraries=("lightgbm",),
     )
+    name = f"{config.yardstick.measure}_at_{config.yardstick.k}"
     own = next(each for each in report.comparison.contenders if each.name == report.published)
     return FusionManifest(
         name=config.name,
@@ -188,9 +190,9 @@ def _manifest(
         files=dict(files),
         provenance=made_of,
         metrics={
-            f"ndcg_at_{config.k}": own.ndcg.value,
-            f"ndcg_at_{config.k}.difference": own.difference.value,
-            f"ndcg_at_{config.k}.difference_low": own.difference.low,
-            f"ndcg_at_{config.k}.difference_high": own.difference.high,
+            name: own.value.value,
+            f"{name}.difference": own.difference.value,
+            f"{name}.difference_low": own.difference.low,
+            f"{name}.difference_high": own.difference.high,
         },
     )

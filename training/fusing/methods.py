@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from contract.fusion_bundle import FusionFeature
 from training.fusing.features import feature_matrix, ranking_rows
 from training.fusing.graphs import check_scores, export_listnet, graph_scores, parity_rows
+from training.fusing.judging import Yardstick
 from training.fusing.lambdarank import fit_lambdarank
 from training.fusing.listnet import ListNet, fit_listnet
 from training.fusing.log import ImpressionLog
@@ -51,21 +52,23 @@ def learn(
     features: tuple[FusionFeature, ...],
     folder: Path,
     *,
-    k: int,
+    yardstick: Yardstick,
     seed: int,
 ) -> FusionGraph:
     """Fit one method, write its graph into *folder* and check it.
 
     Args:
         stop: Later than *fit*; decides when to stop.
+        yardstick: What it is fitted for.
 
     Raises:
         ParityError: When the graph differs by more than 1e-5.
         TrainingError: When it cannot be fitted.
     """
-    path, rows, stopping = folder / f"{method}.onnx", ranking_rows(fit, features), ranking_rows(stop, features)
+    path = folder / f"{method}.onnx"
+    rows, stopping = (ranking_rows(part, features, yardstick) for part in (fit, stop))
     if method == "lambdarank":
-        booster = fit_lambdarank(rows, stopping, k=k, seed=seed)
+        booster = fit_lambdarank(rows, stopping, k=yardstick.k, seed=seed)
         export_trees(booster, path)
         origin: _Scores = lambda x: np.asarray(booster.predict(x))  # noqa: E731
     else:

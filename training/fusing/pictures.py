@@ -30,10 +30,7 @@ def draw_search(document: SearchDocument, path: Path) -> None:
 
 def _named(document: SearchDocument, utility: int) -> str:
     config = document.config
-    formula = config.utilities[utility].formula
-    return (
-        f"NDCG@{config.k} of {formula}" if config.measure == "ndcg" else f"{formula} in the top {config.k}, a request"
-    )
+    return config.yardstick.told(config.utilities[utility].formula)
 
 
 def _front(axes: Axes, document: SearchDocument) -> None:

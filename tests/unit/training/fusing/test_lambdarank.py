@@ -9,18 +9,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from contract.fusion_bundle import FusionFeature, Utility
-from tests.unit.training.fusing.logs import some_log
+from tests.unit.training.fusing.logs import make_log, some_log
 from training.errors import ParityError, UtilityError
-from training.fusing.contenders import mean_ndcg
-from training.fusing.features import RankingRows
+from training.fusing.contenders import mean_of
+from training.fusing.features import RankingRows, ranking_rows
 from training.fusing.graphs import check_scores, graph_scores, parity_rows
+from training.fusing.judging import Yardstick
 from training.fusing.lambdarank import GainLevels, fit_lambdarank
-from training.fusing.methods import learn
+from training.fusing.methods import METHODS, learn
 from training.fusing.splitting import time_split
 from training.fusing.tree_graph import export_trees, float32_at_most
 from training.fusing.utility import gain
 
 UTILITY = Utility(formula="click + 0.01 * duration")
+NDCG = Yardstick()
 FEATURES = (FusionFeature(name="ctr", source="head"), FusionFeature(name="duration_seconds", source="head"))
 
 
@@ -127,31 +129,44 @@ def test_grades_rise_with_gains_and_are_worth_them_in_the_mean(gains):
 def test_it_learns_what_the_utility_asks_for(tmp_path):
     fit, stop = (gain(UTILITY, log) for log in time_split(some_log(3_000), 0.8))
     judged = gain(UTILITY, some_log(1_500, seed=9, first=3_000))
-    graph = learn("lambdarank", fit, stop, FEATURES, tmp_path, k=10, seed=0)
+    graph = learn("lambdarank", fit, stop, FEATURES, tmp_path, yardstick=NDCG, seed=0)
 
     truth = judged.log.columns["ctr"] * (1 + 0.01 * judged.log.columns["duration_seconds"])
     chance = np.random.default_rng(0).random(judged.log.num_rows)
-    worst, best = mean_ndcg(chance, judged, 10), mean_ndcg(truth, judged, 10)
-    assert 0.9 < (mean_ndcg(graph.scores(judged.log), judged, 10) - worst) / (best - worst) < 1.1
+    worst, best = mean_of(chance, judged, NDCG), mean_of(truth, judged, NDCG)
+    assert 0.9 < (mean_of(graph.scores(judged.log), judged, NDCG) - worst) / (best - worst) < 1.1
     assert graph.parity < 1e-5
 
 
+def test_for_the_total_a_request_counts_as_much_as_it_has_to_gain(tmp_path):
+    """Two kinds of requests with opposite wishes: whoever has more to gain is heard."""
+    rng = np.random.default_rng(0)
+    rich, x = np.repeat(rng.random(400) < 0.5, 8), rng.random(3_200)
+    gains = np.where(rich, 50.0 * x, 1.0 - x)
+    heads = {"ctr": x, "duration_seconds": rng.random(3_200), "price": x, "click": gains, "duration": gains}
+    log = make_log(heads, [8] * 400)
+    fit, stop = (gain(Utility(formula="click"), part) for part in time_split(log, 0.7))
+    for method in METHODS:
+        graph = learn(method, fit, stop, FEATURES, tmp_path, yardstick=Yardstick(measure="total", k=3), seed=0)
+
+        assert np.corrcoef(graph.scores(log), x)[0, 1] > 0.8
+
+
 def test_the_same_seed_grows_the_same_trees():
-    rows = RankingRows(**_ranking())
+    rows = ranking_rows(gain(UTILITY, some_log(300)), FEATURES, NDCG)
 
     one, other = (fit_lambdarank(rows, rows, k=5, seed=3).model_to_string() for _ in range(2))
 
     assert one == other
 
 
-def _ranking():
-    gained = gain(UTILITY, some_log(300))
-    matrix = np.stack([gained.log.columns[f.name] for f in FEATURES], axis=1).astype(np.float32)
-    return {"features": matrix, "gains": gained.gains, "offsets": gained.log.offsets}
-
-
 def test_a_request_with_more_candidates_than_lightgbm_takes_is_refused():
-    many = RankingRows(features=np.zeros((10_001, 1), np.float32), gains=np.ones(10_001), offsets=np.array([0, 10_001]))
+    many = RankingRows(
+        features=np.zeros((10_001, 1), np.float32),
+        gains=np.ones(10_001),
+        offsets=np.array([0, 10_001]),
+        weights=np.ones(1),
+    )
 
     with pytest.raises(UtilityError, match="10001 candidates"):
         fit_lambdarank(many, many, k=5, seed=0)

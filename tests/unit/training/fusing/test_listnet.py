@@ -7,22 +7,24 @@ import torch
 from contract.fusion_bundle import FusionFeature, Utility
 from tests.unit.training.fusing.logs import some_log
 from training.errors import UtilityError
-from training.fusing.contenders import mean_ndcg
+from training.fusing.contenders import mean_of
 from training.fusing.features import RankingRows, ranking_rows
 from training.fusing.graphs import check_scores, export_listnet, graph_scores, parity_rows
+from training.fusing.judging import Yardstick
 from training.fusing.listnet import ListNet, fit_listnet, listnet_loss
 from training.fusing.methods import learn
 from training.fusing.splitting import time_split
 from training.fusing.utility import gain
 
 UTILITY = Utility(formula="click + 0.01 * duration")
+NDCG = Yardstick()
 FEATURES = tuple(FusionFeature(name=name, source="head") for name in ("ctr", "duration_seconds"))
 
 
-def _loss(scores, gains, lists):
-    count = max(lists) + 1
+def _loss(scores, gains, lists, weights=None):
+    weights = torch.ones(max(lists) + 1, dtype=torch.float64) if weights is None else torch.tensor(weights)
     scores = torch.tensor(scores, dtype=torch.float64, requires_grad=True)
-    loss = listnet_loss(scores, torch.tensor(gains, dtype=torch.float64), torch.tensor(lists), count)
+    loss = listnet_loss(scores, torch.tensor(gains, dtype=torch.float64), torch.tensor(lists), weights)
     loss.backward()
     return loss.item(), scores.grad.tolist()
 
@@ -50,6 +52,14 @@ def test_requests_count_alike_however_long_and_those_without_gain_not_at_all():
     assert loss == pytest.approx((alone + third) / 2)
     assert gradient[:2] == pytest.approx([each / 2 for each in own])
     assert gradient[2:4] == [0.0, 0.0]
+
+
+def test_a_request_of_weight_three_counts_as_three_requests():
+    heavy, _ = _loss([0.3, -1.2, 1.0, 9.0], [2.0, 0.0, 1.0, 1.0], [0, 0, 1, 1], [3.0, 1.0])
+    lists = [0, 0, 1, 1, 2, 2, 3, 3]
+    repeated, _ = _loss([0.3, -1.2] * 3 + [1.0, 9.0], [2.0, 0.0] * 3 + [1.0, 1.0], lists)
+
+    assert heavy == pytest.approx(repeated)
 
 
 def test_neither_the_unit_of_the_utility_nor_a_common_shift_of_scores_changes_the_loss():
@@ -96,17 +106,17 @@ def test_a_column_without_any_value_does_not_break_the_scaling():
 def test_it_learns_what_the_utility_asks_for(tmp_path):
     fit, stop = (gain(UTILITY, log) for log in time_split(some_log(3_000), 0.8))
     judged = gain(UTILITY, some_log(1_500, seed=9, first=3_000))
-    graph = learn("listnet", fit, stop, FEATURES, tmp_path, k=10, seed=0)
+    graph = learn("listnet", fit, stop, FEATURES, tmp_path, yardstick=NDCG, seed=0)
 
     truth = judged.log.columns["ctr"] * (1 + 0.01 * judged.log.columns["duration_seconds"])
     chance = np.random.default_rng(0).random(judged.log.num_rows)
-    worst, best = mean_ndcg(chance, judged, 10), mean_ndcg(truth, judged, 10)
-    assert 0.95 < (mean_ndcg(graph.scores(judged.log), judged, 10) - worst) / (best - worst) < 1.1
+    worst, best = mean_of(chance, judged, NDCG), mean_of(truth, judged, NDCG)
+    assert 0.95 < (mean_of(graph.scores(judged.log), judged, NDCG) - worst) / (best - worst) < 1.1
     assert graph.parity < 1e-5
 
 
 def test_the_same_seed_gives_the_same_network():
-    rows = ranking_rows(gain(UTILITY, some_log(200)), FEATURES)
+    rows = ranking_rows(gain(UTILITY, some_log(200)), FEATURES, NDCG)
 
     one, other = (fit_listnet(rows, rows, seed=4).state_dict() for _ in range(2))
 
@@ -114,7 +124,9 @@ def test_the_same_seed_gives_the_same_network():
 
 
 def test_nothing_to_learn_from_is_refused():
-    nothing = RankingRows(features=np.zeros((3, 1), np.float32), gains=np.zeros(3), offsets=np.array([0, 3]))
+    nothing = RankingRows(
+        features=np.zeros((3, 1), np.float32), gains=np.zeros(3), offsets=np.array([0, 3]), weights=np.ones(1)
+    )
 
     with pytest.raises(UtilityError, match="has a gain"):
         fit_listnet(nothing, nothing, seed=0)

@@ -15,6 +15,7 @@ from tests.unit.training.fusing.logs import make_log, some_log
 from training.errors import LogError, SearchError
 from training.fusing.front import HasObjectives, non_dominated, thinned
 from training.fusing.grid import Grid, with_bounds
+from training.fusing.judging import Yardstick
 from training.fusing.pictures import draw_search
 from training.fusing.profiles import CurrentProfile, parse_profile
 from training.fusing.search import SearchConfig, SearchDocument, search
@@ -78,7 +79,7 @@ def test_weights_with_steps_are_found_on_their_steps():
 
 
 def test_two_utilities_give_a_front_that_no_trial_beats():
-    document = _search("click", "1 - duration", measure="total", k=3, trials=60)
+    document = _search("click", "1 - duration", yardstick=Yardstick(measure="total", k=3), trials=60)
 
     points = [point.objectives for point in document.points]
     assert len(points) > 3
@@ -88,7 +89,7 @@ def test_two_utilities_give_a_front_that_no_trial_beats():
 
 
 def test_totals_are_what_the_best_of_a_request_bring():
-    document = _search("duration", measure="total", k=12, trials=1)
+    document = _search("duration", yardstick=Yardstick(measure="total", k=12), trials=1)
 
     log = _planted(200, seed=0)
     assert document.now.objectives[0] == pytest.approx(log.columns["duration"].sum() / 200)
