@@ -9,6 +9,7 @@ import timeit
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 from contract.bundle import latest_bundle
 from contract.fusion import FusionProfile
@@ -22,6 +23,7 @@ from service.ranking.ranker import Ranker
 from service.settings import Settings
 from tests.fakes import FakeCatalog
 
+show = Console(soft_wrap=True).print
 LAYERS = 5
 CANDIDATES, REQUESTS, CONNECTIONS = 500, 600, 4
 WEIGHTS = {f"w{number}": 1.0 for number in range(LAYERS)}
@@ -86,15 +88,15 @@ async def assignment():
     await bench.profile("default", FORMULA, **WEIGHTS)
     queries = [bench.query(number) for number in range(200)]
     chooser = bench.parts.experiments.chooser
-    print(f"no experiments at all      {microseconds(NoExperiments(), queries):6.2f} µs")
-    print(f"nothing written            {microseconds(chooser, queries):6.2f} µs")
+    show(f"no experiments at all      {microseconds(NoExperiments(), queries):6.2f} µs")
+    show(f"nothing written            {microseconds(chooser, queries):6.2f} µs")
     for number in range(LAYERS):
         control, turned = (
             {"name": "control", "share": 0.5},
             {"name": "up", "share": 0.5, "weights": {f"w{number}": 2.0}},
         )
         await bench.layer(f"layer{number}", control, turned)
-        print(f"{number + 1} layers                   {microseconds(chooser, queries):6.2f} µs")
+        show(f"{number + 1} layers                   {microseconds(chooser, queries):6.2f} µs")
 
 
 async def shadows():
@@ -111,10 +113,10 @@ async def shadows():
         await bench.parts.experiments.shadows.settled()
     for name, runs in (("without", plain), ("with", shadowed)):
         p50, p99 = (np.median([np.percentile(run, part) for run in runs]) for part in (50, 99))
-        print(f"{name:8} a shadow of each request: p50 {p50:6.2f} ms, p99 {p99:6.2f} ms")
+        show(f"{name:8} a shadow of each request: p50 {p50:6.2f} ms, p99 {p99:6.2f} ms")
     for line in bench.parts.metrics.render().decode().splitlines():
         if line.startswith("fulcrum_shadow_requests"):
-            print(line)
+            show(line)
     await bench.parts.experiments.shadows.aclose()
     await bench.model.aclose()
 
