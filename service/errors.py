@@ -16,11 +16,13 @@
     │   └── UnknownRevision
     ├── ProfileMismatch          the profile reads heads or fields that the model does not have
     ├── Overloaded               refused at the door: too many rows wait already
+    │   └── PreviewBusy          another preview runs
     ├── DeadlineExceeded         the caller's time ran out before the scores were there
     ├── Unavailable
     │   ├── NotReady             no model is loaded
     │   ├── ShuttingDown         the process is draining
-    │   └── StoreUnavailable     a store did not answer
+    │   ├── StoreUnavailable     a store did not answer
+    │   └── WorkerFailed         a process that was started for some work did not do it
     ├── InferenceFailed          the graph itself failed
     ├── UnreadableDocument       a kept revision cannot be read; the last good one keeps serving
     ├── ModelRejected            a bundle did not pass its gate; the last good one keeps serving
@@ -138,6 +140,12 @@ class Overloaded(ServiceError):
     code = "overloaded"
 
 
+class PreviewBusy(Overloaded):
+    """Another preview of a fusion runs in this process."""
+
+    code = "preview_busy"
+
+
 class DeadlineExceeded(ServiceError):
     """The caller's deadline passed before the scores were there."""
 
@@ -166,6 +174,12 @@ class StoreUnavailable(Unavailable):
     """A store did not answer."""
 
     code = "store_unavailable"
+
+
+class WorkerFailed(Unavailable):
+    """A process that was started for a piece of work did not do it."""
+
+    code = "worker_failed"
 
 
 class InferenceFailed(ServiceError):

@@ -54,6 +54,11 @@ class Timings:
 
     stages: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def total_s(self) -> float:
+        """Seconds of all stages so far."""
+        return sum(self.stages.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class RankResult:

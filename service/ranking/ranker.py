@@ -1,6 +1,7 @@
 """The life of a rank request, top to bottom."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from service.ports import (
     ModelCatalog,
     NoExperiments,
     Ranked,
+    RequestSampler,
     Scorer,
     StageObserver,
 )
 from service.ranking.explaining import explanation_of
 from service.ranking.ordering import order_by_score
 from service.ranking.query import RankQuery, RankResult
+from service.ranking.reservoir import NoSampler
 from service.ranking.stopwatch import Stopwatch
 
 __all__ = ["Ranker"]
@@ -37,6 +40,7 @@ class Ranker:
         fusions: Where fusion profiles come from.
         observer: Told of every ranked request.
         clock: Monotonic seconds.
+        sampler: Offered every request, for previews; None keeps none.
         experiments: Puts requests into arms.
     """
 
@@ -47,12 +51,14 @@ class Ranker:
         fusions: FusionSource,
         observer: StageObserver,
         clock: Clock,
+        sampler: RequestSampler | None = None,
         experiments: Assigner | None = None,
     ) -> None:
         self._catalog = catalog
         self._fusions = fusions
         self._observer = observer
         self._clock = clock
+        self._sampler = sampler or NoSampler()
         self._experiments = experiments or NoExperiments()
 
     async def rank(self, query: RankQuery) -> RankResult:
@@ -77,10 +83,10 @@ class Ranker:
         inference = await model.predict(GraphInputs.single(request, candidates), deadline=query.deadline)
         watch.add("queue", inference.queue_s)
         watch.add("infer", inference.infer_s)
+        # Before the scores: requests that the fusion in force refuses are traffic too.
+        self._sampler.offer(model=model, request=query, heads=inference.heads, stored=items.numbers)
 
-        def values_of(fusion: Scorer) -> Mapping[str, Any]:
-            return _formula_values(fusion, query, model.manifest.features, items, inference.heads)
-
+        values_of = partial(_formula_values, query, model.manifest.features, items, inference.heads)
         with watch.stage("fuse"):
             values = values_of(fusion)
             scores, non_finite = fusion.score(values, len(query.item_ids), weights=assigned.weights)
@@ -97,7 +103,7 @@ class Ranker:
             unknown_items=int(np.count_nonzero(~items.found)),
         )
         if assigned.exposures:
-            seconds = sum(watch.timings.stages.values())
+            seconds = watch.timings.total_s
             self._experiments.ranked(assigned, Ranked(model=model, scores=scores, values=values_of, seconds=seconds))
         return RankResult(
             query=query,
@@ -124,7 +130,7 @@ def _check_weights(query: RankQuery, fusion: Scorer) -> None:
 
 
 def _formula_values(
-    fusion: Scorer, query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions
+    query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions, fusion: Scorer
 ) -> Mapping[str, Any]:
     """Give what the formula reads: heads, and number fields as the caller or the item table gave them."""
     values: dict[str, Any] = {name: head for name, head in heads.items() if name in fusion.reads}

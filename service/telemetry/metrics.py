@@ -100,6 +100,9 @@ class Metrics:
         self._fusion_writes = Counter(
             "fulcrum_fusion_writes", "Fusion changes, by what became of them.", ["result"], registry=registry
         )
+        self._preview_seconds = Histogram(
+            "fulcrum_preview_seconds", "Time of a preview of a fusion.", buckets=_SECONDS, registry=registry
+        )
         registry.register(self._head_values)
         registry.register(self._scores)
         self.experiments = ExperimentMetrics(registry)
@@ -146,6 +149,15 @@ class Metrics:
     def observe_fusion_write(self, *, result: str) -> None:
         """Record what became of a fusion change: ``accepted`` or ``refused``."""
         self._fusion_writes.labels(result).inc()
+
+    def observe_preview(self, *, seconds: float) -> None:
+        """Record one preview of a fusion."""
+        self._preview_seconds.observe(seconds)
+
+    def watch_preview(self, num_requests: Callable[[], int]) -> None:
+        """Publish how many requests are kept for previews, read anew at every scrape."""
+        gauge = Gauge("fulcrum_preview_requests", "Requests that are kept for previews.", registry=self.registry)
+        gauge.set_function(num_requests)
 
     def add_info(
         self, name: str, help_text: str, labels: Iterable[str], read: Callable[[], Iterable[tuple[str, ...]]]

@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from service.app import build_components, create_app
+from service.app import create_app
+from service.components import build_components
 from service.revisions import Change
 from tests.conftest import ROOT, TOKEN
 from tests.experimenting import units
