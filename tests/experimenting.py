@@ -11,8 +11,9 @@ from service.ranking.compiling import ProfileCompiler
 from service.ranking.editing import Author
 from service.ranking.experiments.allotment import allot
 from service.ranking.experiments.assembly import experiments_over
-from service.ranking.experiments.book import FAMILY, ExperimentBook, Target
+from service.ranking.experiments.book import FAMILY, ExperimentBook
 from service.ranking.experiments.documents import Layer
+from service.ranking.experiments.drawing import Target
 from service.ranking.fusions import FusionBook
 from service.revisions import Change
 from service.stores.memory import MemoryRevisionStore

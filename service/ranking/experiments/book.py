@@ -5,52 +5,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
 from service.errors import UnknownLayer, UnreadableDocument
 from service.ranking.experiments.allotment import AllottedLayer
 from service.ranking.experiments.domains import in_order
-from service.ranking.experiments.hashing import unit_bytes
-from service.ranking.experiments.placing import Place, PlacingLayer, is_arm, nested
+from service.ranking.experiments.drawing import DrawnArms, Target, draw
+from service.ranking.experiments.placing import PlacingLayer
 from service.revisions import Revision
 
-__all__ = ["DELETED", "FAMILY", "Drawn", "DrawnArms", "ExperimentBook", "LayerStanding", "Target", "read_layer"]
+__all__ = ["DELETED", "FAMILY", "ExperimentBook", "LayerStanding", "read_layer"]
 
 FAMILY = "experiments/"
 DELETED = '{"deleted": true}'
-
-
-class Target(NamedTuple):
-    """What a request would be ranked by."""
-
-    profile: str
-    model: str
-
-
-class Drawn(NamedTuple):
-    """A request's place in one layer.
-
-    Args:
-        before: What the request would be ranked by without the arm; within another arm, by that one.
-        parent: Layer of that other arm; None where there is none.
-    """
-
-    place: Place
-    before: Target
-    parent: str | None
-
-
-class DrawnArms(NamedTuple):
-    """A request's places in all layers.
-
-    Args:
-        missing: Layers that the request names no unit for.
-    """
-
-    drawn: list[Drawn]
-    missing: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,27 +125,7 @@ class ExperimentBook:
             sources: Where units' values stand, the first that has one counts.
             target: What the request asks to be ranked by.
         """
-        now, units = self._now(), _Units(sources)
-        arms: dict[str, Drawn] = {}
-        drawn, missing = [], []
-        for layer in self._placing:
-            before, within = target, layer.within
-            parent = None if within is None else arms.get(within.layer)
-            if within is not None:
-                if parent is None or not is_arm(parent.place, within):
-                    continue
-                before = _after(parent)
-            unit = units[layer.unit]
-            if unit is None:
-                missing.append(layer.name)
-                continue
-            place = layer.place(unit, now)
-            if place is not None and _is_about(place, before):
-                if parent is not None:
-                    place = nested(place, parent.place.exposure.propensity)
-                arms[layer.name] = found = Drawn(place, before, within.layer if within else None)
-                drawn.append(found)
-        return DrawnArms(drawn, missing)
+        return draw(self._placing, sources, target, self._now())
 
 
 def read_layer(revision: Revision) -> AllottedLayer | None:
@@ -202,30 +151,3 @@ def _is_deleted(document: str) -> bool:
         return bool(json.loads(document) == json.loads(DELETED))
     except ValueError:
         return False
-
-
-class _Units(dict[str, bytes | None]):
-    """The units of one request, each read once."""
-
-    def __init__(self, sources: Iterable[Mapping[str, Any]]) -> None:
-        super().__init__()
-        self._sources = tuple(sources)
-
-    def __missing__(self, field: str) -> bytes | None:
-        value = next((source[field] for source in self._sources if field in source), None)
-        self[field] = unit = unit_bytes(value)
-        return unit
-
-
-def _is_about(place: Place, target: Target) -> bool:
-    if place.experiment is None:
-        return True
-    on = place.experiment.on
-    return on.profile == target.profile and on.model in (None, target.model)
-
-
-def _after(drawn: Drawn) -> Target:
-    arm, before = drawn.place.arm, drawn.before
-    if arm is None:
-        return before
-    return Target(arm.profile or before.profile, arm.model or before.model)

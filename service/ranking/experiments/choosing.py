@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from service.ports import Asked, Assignment, Exposure, Ranked, ShadowArm
-from service.ranking.experiments.book import Drawn, ExperimentBook, Target
+from service.ranking.experiments.book import ExperimentBook
 from service.ranking.experiments.documents import Arm
+from service.ranking.experiments.drawing import Drawn, Target
 from service.ranking.experiments.servable import Servable
 from service.ranking.experiments.shadowing import ShadowScorer
 

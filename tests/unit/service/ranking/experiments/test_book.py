@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
 from service.errors import UnknownLayer, UnreadableDocument
-from service.ranking.experiments.book import DELETED, Drawn, ExperimentBook, Target
+from service.ranking.experiments.book import DELETED, ExperimentBook
 from service.ranking.experiments.documents import Within
+from service.ranking.experiments.drawing import Drawn, Target
 from service.revisions import Change
 from service.stores.memory import MemoryRevisionStore
 from tests.experimenting import (
