@@ -22,7 +22,7 @@ def _no_settings_from_outside(monkeypatch):
 @pytest.fixture(scope="session")
 def valkey_server():
     """A real server that keeps what it has answered; each test takes a namespace of its own."""
-    with ValkeyServer("--appendonly", "yes") as server:
+    with ValkeyServer("--appendonly", "yes", "--appendfsync", "always") as server:
         yield server
 
 
