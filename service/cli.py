@@ -19,7 +19,8 @@ from rich.table import Table
 
 from contract.bundle import bundle_names, latest_bundle
 from contract.errors import ContractError
-from service.app import build_components, create_app, load_bundle
+from service.app import create_app
+from service.components import build_components, load_bundle
 from service.errors import ServiceError
 from service.settings import PREFIX, Settings, UnknownSetting, refuse_unknown_variables
 from service.telemetry.logging import configure_logging
