@@ -1,7 +1,8 @@
 """Revisions in Valkey (or Redis), for the processes of many machines: changes are pushed, and looked for regularly.
 
-What is durable is the server's business: ``appendonly yes`` keeps what it has answered over its own crash, and
-``appendfsync always`` over a loss of power; see docs/how-to/share-the-fusion-store.md.
+What is durable is the server's business: only with ``appendonly yes`` and ``appendfsync always`` has it written what it
+answers. With ``everysec`` a crash takes back up to two seconds: it answers before it writes while an fsync runs
+(https://valkey.io/topics/persistence/). See docs/how-to/share-the-fusion-store.md.
 """
 
 import json

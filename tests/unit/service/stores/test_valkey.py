@@ -164,15 +164,17 @@ def test_a_message_that_was_lost_is_found_by_looking_now_and_then(open_store, op
         assert waiting.result(PATIENCE_S) == written.sequence + 7
 
 
-def test_a_change_is_pushed_long_before_the_next_look(open_store, store):
-    written = store.append(change())
-    follower = open_store()
-    with ThreadPoolExecutor(1) as threads:
-        for number in range(1, 6):
-            waiting = threads.submit(follower.wait, written.sequence, timeout_s=600.0)
+def test_every_change_is_published_and_a_refused_one_is_not(store, operator, key):
+    with operator.pubsub(ignore_subscribe_messages=True) as subscriber:
+        subscriber.subscribe(key("changes"))
+        assert subscriber.get_message(timeout=PATIENCE_S) is None  # the subscription stands
+        for number in range(3):
             written = store.append(change(expected=number))
+            assert int(subscriber.get_message(timeout=PATIENCE_S)["data"]) == written.sequence
+        with pytest.raises(RevisionConflict):
+            store.append(change(expected=7))
 
-            assert waiting.result(PATIENCE_S) == written.sequence
+        assert subscriber.get_message() is None
 
 
 def test_who_waits_hears_of_changes_again_after_its_connection_was_cut(open_store, store, operator):
