@@ -42,7 +42,7 @@ from training.fusing.utility import Gained, gain
 from training.pipeline import train_and_publish
 from training.provenance import current_commit
 
-__all__ = ["CASES", "Case", "Outcome", "Row", "main", "run_case"]
+__all__ = ["CASES", "Case", "Outcome", "Row", "main", "page_of", "run_case"]
 
 SEED, TRIALS, STOP_SHARE = 0, 200, 0.8
 YARDSTICKS = (Yardstick(measure="ndcg", k=10), Yardstick(measure="total", k=3))
@@ -90,7 +90,7 @@ CASES = {
             },
         ),
         front=("click", "min(duration, 300)"),
-        notes="News. 99.5 % of lists have exactly one click, so one candidate of a list has all of its gain: NDCG sees where the click stands and not how long it was read. The utility in the top 3 sees both.",
+        notes="News (Kruse et al., RecSys Challenge 2024). 99.5 % of lists have exactly one click, so one candidate of a list has all of its gain: NDCG sees where the click stands and not how long it was read. The utility in the top 3 sees both.",
     ),
     "kuairand": Case(
         learning_rate=2e-4,
@@ -112,7 +112,7 @@ CASES = {
             },
         ),
         front=("click + observed_like", "min(duration, 120)"),
-        notes="Short videos, a list is what one user saw on one day. Rows were kept only where the user liked or hated, so most candidates have a gain and NDCG starts high; validation has few requests to choose on.",
+        notes="Short videos (KuaiRand, Gao et al., CIKM 2022, CC BY-SA 4.0), a list is what one user saw on one day. Rows were kept only where the user liked or hated, so most candidates have a gain and NDCG starts high; validation has few requests to choose on.",
     ),
 }
 
@@ -154,8 +154,11 @@ def main(page: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="fulcrum-bench-") as scratch:
             outcomes[name] = run_case(case, *_logs(name, case, Path(scratch)), Path(scratch))
         draw_search(outcomes[name].front, page.with_name(f"fusion-{name}.png"))
-        Console().print(name, [{row.name: signed(row.gain) for row in table} for table in outcomes[name].tables])
-    page.write_text("\n".join(_page(outcomes)) + "\n")
+        Console().print(
+            f"{name}: {outcomes[name].seconds:.0f} s without training",
+            [{row.name: signed(row.gain) for row in table} for table in outcomes[name].tables],
+        )
+    page.write_text("\n".join(page_of(outcomes)) + "\n")
 
 
 def _logs(name: str, case: Case, home: Path) -> tuple[ImpressionLog, ImpressionLog]:
@@ -236,7 +239,8 @@ def _told(contender: Contender) -> str:
     return f"`{formula}`"
 
 
-def _page(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+def page_of(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    """Give the lines of the page."""
     yield "# What the fusion gains: by hand, by search, by learning"
     yield ""
     yield f"{datetime.now(UTC):%Y-%m-%d}, commit {current_commit()}, {platform.machine()}, 2 threads, no GPU. Written by `make bench-fusion`, which is"
@@ -270,7 +274,12 @@ def _section(name: str, case: Case, outcome: Outcome) -> Iterator[str]:
         yield ""
     yield f"![The front between two utilities on {name}](fusion-{name}.png)"
     yield ""
-    yield f"The front: `{case.front[0]}` against `{case.front[1]}`, each summed over the top {YARDSTICKS[1].k}; {TRIALS} trials of `{case.searched.formula}`. Right: what each point changes on test."
+    yield f"The front: `{case.front[0]}` against `{case.front[1]}`, each summed over the top {YARDSTICKS[1].k}; {TRIALS} trials of `{case.searched.formula}`, whose weights before the search are the mark. Right: what each point changes on test, requests unseen."
+    yield ""
+    yield f"| point | change of `{case.front[0]}` | change of `{case.front[1]}` |"
+    yield "|---|---|---|"
+    for number in sorted({0, len(outcome.front.points) // 2, len(outcome.front.points) - 1}):
+        yield f"| {number} | {' | '.join(map(_marked, outcome.front.points[number].change))} |"
 
 
 def _measure(yardstick: Yardstick) -> str:
