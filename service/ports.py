@@ -16,6 +16,7 @@ __all__ = [
     "FusionCompiler",
     "FusionSource",
     "InForce",
+    "ItemId",
     "ItemRows",
     "ItemStore",
     "ModelCatalog",
@@ -24,6 +25,9 @@ __all__ = [
     "ServedModel",
     "StageObserver",
 ]
+
+ItemId = str | int
+"""An item's name, as the item table has it: a number is another item than the same digits in a string."""
 
 
 class Clock(Protocol):
@@ -68,7 +72,7 @@ class ItemRows:
 class ItemStore(Protocol):
     """Item features by id."""
 
-    async def fetch(self, item_ids: Sequence[str]) -> ItemRows:
+    async def fetch(self, item_ids: Sequence[ItemId]) -> ItemRows:
         """Give one row an id, in the order asked.
 
         Raises:

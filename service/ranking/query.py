@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from contract.arrays import FloatArray, IntArray, Predictions
 from contract.manifest import Manifest
-from service.ports import InForce
+from service.ports import InForce, ItemId
 
 __all__ = ["RankQuery", "RankResult", "Timings"]
 
@@ -30,7 +30,7 @@ class RankQuery:
         decode_s: Seconds that decoding the body took.
     """
 
-    item_ids: Sequence[str]
+    item_ids: Sequence[ItemId]
     request: Mapping[str, Any]
     candidates: Mapping[str, Sequence[Any]]
     request_id: str = ""
