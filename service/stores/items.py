@@ -32,6 +32,11 @@ class MemoryItemStore:
         self._encoded = encoded
         self._numbers = numbers
 
+    @property
+    def encoded(self) -> SideArrays:
+        """Every item's candidate side, as the rows that are fetched count; the last one stands for the unknown."""
+        return self._encoded
+
     @classmethod
     def build(cls, encoder: Encoder, item_ids: Sequence[ItemId], columns: Mapping[str, Any]) -> "MemoryItemStore":
         """Encode a catalogue; of an item that is listed twice the later row counts.
@@ -61,6 +66,7 @@ class MemoryItemStore:
             encoded=self._encoded.take(rows),
             numbers={name: values[rows] for name, values in self._numbers.items()},
             found=rows != unknown,
+            table_rows=rows,
         )
 
 

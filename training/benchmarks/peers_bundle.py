@@ -40,6 +40,7 @@ from training.export import ServingModule, export_graph, graph_session, input_sp
 from training.golden import encode_query
 from training.models.base import ModelConfig
 from training.models.mmoe import Mmoe
+from training.preactivation import export_halves
 from training.provenance import provenance
 
 __all__ = ["CANDIDATE_FIELDS", "FORMULA", "ITEMS", "REQUEST_FIELDS", "PeerModel", "publish_peers", "read_peers"]
@@ -160,6 +161,7 @@ def _our_names(given: dict[str, Tensor], model: Mmoe) -> dict[str, Tensor]:
 def _write(draft: BundleDraft, peers: PeerModel, name: str, seed: int) -> None:
     heads = tuple(head for task in peers.tasks for head in heads_of(task))
     export_graph(peers.module(), peers.schema, draft.path / MODEL_FILE)
+    halves = export_halves(peers.module(), peers.schema, draft.path)
     _golden(peers, draft.path / MODEL_FILE, seed).save(draft.path / GOLDEN_FILE)
     (draft.path / REPORT_FILE).write_text(json.dumps({"notes": "imported weights; nothing was measured"}) + "\n")
     pq.write_table(_items(peers.schema, seed), draft.path / ITEMS_FILE)
@@ -174,6 +176,7 @@ def _write(draft: BundleDraft, peers: PeerModel, name: str, seed: int) -> None:
             heads=heads,
             fusion=FusionProfile(formula=FORMULA),
             files=draft.files(),
+            preactivation=halves,
             provenance=provenance({"imported": "peers"}, data_fingerprint="none", seed=seed),
         )
     )
