@@ -10,15 +10,40 @@ from contract.fusion import FusionProfile
 from contract.tasks import Head, Task
 from contract.versions import not_plain
 
-__all__ = ["Manifest", "Provenance", "TensorSpec"]
+__all__ = ["Manifest", "PreActivation", "Provenance", "TensorSpec"]
 
 
 class TensorSpec(Frozen):
     """Name, dtype and shape of a graph input or output; symbolic sizes are words, ``R`` and ``N``."""
 
     name: str
-    dtype: Literal["int64", "float32"]
+    dtype: Literal["int64", "float32", "uint8"]
     shape: tuple[int | str, ...]
+
+
+class PreActivation(Frozen):
+    """The network in two graphs, so that what depends on an item alone is computed once an item.
+
+    Args:
+        prefix: Graph from the candidate tensors to the shares.
+        suffix: Graph from request tensors, tables of shares, ``candidate_rows`` int64 ``[N]`` and ``request_index``
+            to the same outputs as the whole graph.
+        shares: What the candidate adds to each first layer, ``[K, width]``; uint8 where the graphs are quantised.
+    """
+
+    prefix: str = "prefix.onnx"
+    suffix: str = "suffix.onnx"
+    shares: tuple[TensorSpec, ...] = Field(min_length=1)
+
+    @property
+    def width(self) -> int:
+        """Numbers an item, over all shares."""
+        return sum(int(share.shape[1]) for share in self.shares)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes that an item's shares take."""
+        return sum(int(share.shape[1]) * (1 if share.dtype == "uint8" else 4) for share in self.shares)
 
 
 class Provenance(Frozen):
@@ -38,6 +63,7 @@ class Manifest(Frozen):
     Args:
         inputs: Graph inputs, each side packed into an id and a dense array, and ``request_index``.
         heads: Named outputs with units; what fusion formulas may read.
+        preactivation: Two graphs that are the whole one together; None where the network cannot be cut.
         fusion: The profile to serve with until an operator writes another.
         files: Plain file name to sha256 (hex), for every other file of the bundle.
         metrics: Offline metrics, the headline ones of ``report.json``.
@@ -53,6 +79,7 @@ class Manifest(Frozen):
     heads: tuple[Head, ...] = Field(min_length=1)
     fusion: FusionProfile
     files: dict[str, str]
+    preactivation: PreActivation | None = None
     provenance: Provenance
     metrics: dict[str, float] = Field(default_factory=dict)
 
@@ -63,6 +90,14 @@ class Manifest(Frozen):
             msg = f"files are named without a folder, unlike {bad[0]!r}"
             raise ValueError(msg)
         return files
+
+    @model_validator(mode="after")
+    def _halves_have_files(self) -> Self:
+        halves = self.preactivation
+        if halves is not None and (lost := {halves.prefix, halves.suffix} - self.files.keys()):
+            msg = f"the files of the pre-activation are missing: {sorted(lost)}"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _heads_have_outputs(self) -> Self:

@@ -31,14 +31,16 @@ def build() -> typer.Typer:
             app.command()(command)
     if _installed("torch"):
         from training import cli as offline
+        from training.benchmarks.cli import bench
         from training.fusing.cli import fuse
 
         app.add_typer(offline.data, name="data")
         app.add_typer(fuse, name="fuse")
+        app.add_typer(bench, name="bench")
         for name in _OFFLINE:
             app.command(name)(getattr(offline, name))
     else:
-        for name in ("data", "fuse", *_OFFLINE):
+        for name in ("data", "fuse", "bench", *_OFFLINE):
             app.command(name, context_settings=_ANYTHING)(_not_installed)
     return app
 

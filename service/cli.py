@@ -218,7 +218,7 @@ def _table(answer: dict[str, Any]) -> Table:
     for row in answer["results"]:
         numbers = [row["score"], *((row.get("heads") or {}).get(head) for head in heads)]
         cells = ["–" if number is None else f"{number:.4g}" for number in numbers]
-        table.add_row(str(row["rank"]), escape(row["item_id"]), *cells)
+        table.add_row(str(row["rank"]), escape(str(row["item_id"])), *cells)
     return table
 
 

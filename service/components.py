@@ -26,10 +26,11 @@ from service.ranking.reservoir import Reservoir
 from service.revisions import ProcessState, RevisionStore
 from service.runtime.aside import Aside
 from service.runtime.batcher import Batcher
-from service.runtime.gate import check_golden, example_body
+from service.runtime.gate import check_golden, check_halves, example_body
 from service.runtime.learned import FusionShelf
 from service.runtime.model import LoadedModel
 from service.runtime.onnx import OnnxRuntime
+from service.runtime.preactivated import open_halves, preactivate
 from service.runtime.registry import ModelRegistry
 from service.runtime.threads import available_cores
 from service.settings import Settings
@@ -143,9 +144,14 @@ def load_bundle(settings: Settings, metrics: Metrics, bundle: Bundle, *, threads
         ContractError: When the bundle itself cannot be read.
     """
     encoder = Encoder(bundle.manifest.features)
-    runtime = OnnxRuntime.open(bundle.model_path, bundle.manifest, threads=threads)
+    whole = OnnxRuntime.open(bundle.model_path, bundle.manifest, threads=threads)
     golden = bundle.golden()
-    check_golden(bundle, golden, encoder, runtime)
+    check_golden(bundle, golden, encoder, whole)
+    halves = open_halves(bundle, threads=threads) if settings.max_preactivation_mib else None
+    if halves is not None:
+        check_halves(bundle, golden, encoder, halves)
+    items = read_items(bundle.items_path, encoder)
+    runtime = preactivate(bundle, whole, halves, items.encoded, most_bytes=settings.max_preactivation_mib * 2**20)
     batcher = Batcher(
         runtime.run,
         max_batch_rows=settings.max_batch_rows,
@@ -157,7 +163,7 @@ def load_bundle(settings: Settings, metrics: Metrics, bundle: Bundle, *, threads
     return LoadedModel(
         bundle=bundle,
         encoder=encoder,
-        items=read_items(bundle.items_path, encoder),
+        items=items,
         runtime=runtime,
         batcher=batcher,
         example=example_body(bundle.manifest.name, golden),

@@ -57,6 +57,11 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         default=None, ge=1, description="Threads of a graph call; unset, the cores that this process may use."
     )
+    max_preactivation_mib: int = Field(
+        default=1_024,
+        ge=0,
+        description="Memory of a model for what its catalogue items add to the network, in MiB; 0 keeps none.",
+    )
     default_deadline_ms: float | None = Field(
         default=None, gt=0, description="Deadline of requests that name none; unset, they never expire."
     )

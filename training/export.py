@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,14 +25,18 @@ from training.inputs import TensorInputs
 from training.models.base import MultiTaskModel
 
 __all__ = [
+    "CANDIDATE_SIZES",
+    "REQUEST_SIZES",
     "TOLERANCE",
     "ServingModule",
+    "check_difference",
     "check_parity",
     "export_graph",
     "graph_session",
     "input_specs",
     "output_specs",
     "quiet_exporter",
+    "write_graph",
 ]
 
 TOLERANCE = 1e-5
@@ -118,15 +123,27 @@ def export_graph(module: ServingModule, schema: FeatureSchema, path: Path) -> No
     module.eval()
     specs = input_specs(schema)
     example = random_inputs(schema, _EXAMPLE_REQUESTS, _EXAMPLE_CANDIDATES, np.random.default_rng(0))
-    feeds = example.feeds()
-    sizes = {"R": torch.export.Dim("R"), "N": torch.export.Dim("N")}
+    outputs = [spec.name for spec in output_specs(module.task_specs)]
+    write_graph(module, specs, outputs, example.feeds(), path)
+    check_parity(module, schema, path)
+
+
+def write_graph(
+    module: nn.Module,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[str],
+    example: Mapping[str, NDArray[Any]],
+    path: Path,
+) -> None:
+    """Trace a module on an example and write its graph; the first size of every input stays free."""
+    sizes = {str(spec.shape[0]): torch.export.Dim(str(spec.shape[0])) for spec in inputs}
     with quiet_exporter():
         program = torch.onnx.export(
             module,
-            tuple(torch.from_numpy(feeds[spec.name]) for spec in specs),
-            input_names=[spec.name for spec in specs],
-            output_names=[spec.name for spec in output_specs(module.task_specs)],
-            dynamic_shapes=(tuple({0: sizes[str(spec.shape[0])]} for spec in specs),),
+            tuple(torch.from_numpy(example[spec.name]) for spec in inputs),
+            input_names=[spec.name for spec in inputs],
+            output_names=list(outputs),
+            dynamic_shapes=(tuple({0: sizes[str(spec.shape[0])]} for spec in inputs),),
             dynamo=True,
             verbose=False,
         )
@@ -136,7 +153,6 @@ def export_graph(module: ServingModule, schema: FeatureSchema, path: Path) -> No
         optimize(program.model, input_size_limit=_FOLDED_VALUES, output_size_limit=_FOLDED_VALUES)
     program.save(path, external_data=False)
     onnx.checker.check_model(str(path))
-    check_parity(module, schema, path)
 
 
 @contextmanager
@@ -176,18 +192,29 @@ def check_parity(module: ServingModule, schema: FeatureSchema, path: Path) -> fl
                 wanted,
                 strict=True,
             ):
-                worst = max(worst, _difference(name, got, want.numpy(), requests, candidates))
+                worst = max(worst, check_difference(name, got, want.numpy(), requests, candidates))
     return worst
 
 
-def _difference(
-    name: str, got: NDArray[np.float32], want: NDArray[np.float32], requests: int, candidates: int
+def check_difference(
+    name: str,
+    got: NDArray[np.float32],
+    want: NDArray[np.float32],
+    requests: int,
+    candidates: int,
+    *,
+    than: str = "torch",
 ) -> float:
+    """Give the largest difference of a head, relative where it is above 1.
+
+    Raises:
+        ParityError: When it is above 1e-5.
+    """
     size = np.maximum(1.0, np.abs(want))
     difference = float(np.max(np.abs(got - want) / size)) if got.shape == want.shape else float("inf")
     if not difference <= TOLERANCE:
         raise ParityError(
-            f"head {name!r} differs by {difference:.2g} from torch at {requests} requests × {candidates} candidates",
+            f"head {name!r} differs by {difference:.2g} from {than} at {requests} requests × {candidates} candidates",
             fix="an operator was exported with another meaning; this model cannot be served",
         )
     return difference

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contract.arrays import GraphInputs
+from training.shares import ShareSource
 
 __all__ = ["TensorInputs", "as_tensors", "unfactored"]
 
@@ -23,6 +24,7 @@ class TensorInputs:
         candidate_ids: int64 ``[N, F]``.
         candidate_dense: float32 ``[N, M]``.
         request_index: int64 ``[N]``: the request of each candidate.
+        shares: Stands for the candidate side where a network is cut in two; None everywhere else.
     """
 
     request_ids: Tensor
@@ -30,6 +32,7 @@ class TensorInputs:
     candidate_ids: Tensor
     candidate_dense: Tensor
     request_index: Tensor
+    shares: ShareSource | None = None
 
 
 def as_tensors(inputs: GraphInputs) -> TensorInputs:

@@ -42,6 +42,7 @@ from training.impressions import score_impressions, score_split
 from training.models.info_select import InfoSelect
 from training.models.registry import build_model
 from training.pictures import draw_report
+from training.preactivation import export_halves
 from training.pretrained import start_pretrained
 from training.provenance import provenance
 from training.report import full_report
@@ -183,7 +184,10 @@ def _write_bundle(
     profile = _default_profile(dataset, heads, schema)
     model_path = draft.path / MODEL_FILE
     specs = input_specs(schema)
-    export_graph(ServingModule(model, tasks, [spec.name for spec in specs]), schema, model_path)
+    module = ServingModule(model, tasks, [spec.name for spec in specs])
+    export_graph(module, schema, model_path)
+    # Shares are for catalogue items: without a table of those nothing would read the two graphs.
+    halves = export_halves(module, schema, draft.path) if dataset.items_path is not None else None
     golden_rows(dataset, Encoder(schema), model_path, heads).save(draft.path / GOLDEN_FILE)
     naive = {task.name: naive_seconds(model, task, test) for task in tasks if isinstance(task, DurationTask)}
     report = _report(model_path, heads, tasks, profile, dataset, "test", test, schema, naive=naive)
@@ -209,6 +213,7 @@ def _write_bundle(
             heads=heads,
             fusion=profile,
             files=draft.files(),
+            preactivation=halves,
             provenance=provenance(
                 config.model_dump(mode="json"), data_fingerprint=dataset.fingerprint, seed=config.seed
             ),

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from service.errors import EmptyCandidates, InvalidField, MalformedBody, TooManyCandidates
+from service.ports import ItemId
 from service.ranking.query import RankQuery
 
 __all__ = ["ENVELOPE", "MAX_DEADLINE_MS", "Decoder", "parse_object", "refuse_unknown_keys"]
@@ -32,6 +33,7 @@ RETURNABLE = ("heads", "explain")
 MAX_DEADLINE_MS = 600_000.0
 _MAX_NAME = 128
 _ID = "item_id"
+_ID_TYPES = {str, int}  # types, not instances: true is no item
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -111,7 +113,7 @@ class Decoder:
         limit_ms = self.default_deadline_ms if given is None else _deadline_ms(given)
         return None if limit_ms is None else self.clock() + limit_ms / 1000.0
 
-    def _candidates(self, document: dict[str, Any]) -> tuple[list[str], dict[str, list[Any]]]:
+    def _candidates(self, document: dict[str, Any]) -> tuple[list[ItemId], dict[str, list[Any]]]:
         given = document.get("candidates")
         if isinstance(given, list):
             self._check_count(len(given))
@@ -122,7 +124,7 @@ class Decoder:
             raise _wrong("/candidates", "an object of columns or a list of objects", given)
         item_ids = columns.pop(_ID, None)
         if not isinstance(item_ids, list):
-            raise _wrong(f"/candidates/{_ID}", "a list of strings", item_ids)
+            raise _wrong(f"/candidates/{_ID}", "a list of strings or whole numbers", item_ids)
         self._check_count(len(item_ids))
         _check_ids(item_ids, rows=isinstance(given, list))
         _check_lengths(columns, len(item_ids))
@@ -170,11 +172,11 @@ def _columns_of(rows: list[Any]) -> dict[str, list[Any]]:
 
 
 def _check_ids(item_ids: list[Any], *, rows: bool) -> None:
-    if set(map(type, item_ids)) <= {str}:
+    if set(map(type, item_ids)) <= _ID_TYPES:
         return
-    position = next(i for i, item_id in enumerate(item_ids) if not isinstance(item_id, str))
+    position = next(i for i, item_id in enumerate(item_ids) if type(item_id) not in _ID_TYPES)
     place = f"/candidates/{position}/{_ID}" if rows else f"/candidates/{_ID}/{position}"
-    raise _wrong(place, "a string", item_ids[position])
+    raise _wrong(place, "a string or a whole number", item_ids[position])
 
 
 def _check_lengths(columns: dict[str, list[Any]], count: int) -> None:

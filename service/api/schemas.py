@@ -44,8 +44,8 @@ class RankRequest(_Document):
     )
     candidates: dict[str, list[Any]] | list[dict[str, Any]] = Field(
         description=(
-            "Columns of equal length, or a list of objects. `item_id` (strings) is required; candidate "
-            "features stand beside it, or come from the item table."
+            "Columns of equal length, or a list of objects. `item_id` (strings, or whole numbers) is required; "
+            "candidate features stand beside it, or come from the item table."
         )
     )
     weights: dict[str, float] | None = Field(
@@ -113,7 +113,7 @@ class Explained(_Document):
 class Result(_Document):
     """One ranked candidate."""
 
-    item_id: str
+    item_id: str | int
     rank: int = Field(ge=1)
     score: float | None = Field(description="Fused score; null where it was not finite.")
     heads: dict[str, float | None] | None = Field(None, description="Head values, in the units that /v1/models states.")

@@ -3,7 +3,7 @@
 from service.ports.experiments import Asked, Assigner, Assignment, Exposure, NoExperiments, Ranked, ShadowArm
 from service.ports.fusion import FusionCompiler, FusionSource, InForce, Scorer
 from service.ports.observing import RankedRequest, RequestSampler, StageObserver
-from service.ports.serving import Clock, Inference, ItemRows, ItemStore, ModelCatalog, ModelRuntime, ServedModel
+from service.ports.serving import Clock, Inference, ItemId, ItemRows, ItemStore, ModelCatalog, ModelRuntime, ServedModel
 
 __all__ = [
     "Asked",
@@ -15,6 +15,7 @@ __all__ = [
     "FusionSource",
     "InForce",
     "Inference",
+    "ItemId",
     "ItemRows",
     "ItemStore",
     "ModelCatalog",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from contract.arrays import FloatArray, Predictions
-from service.ports.serving import ServedModel
+from service.ports.serving import ItemId, ServedModel
 
 __all__ = ["RankedRequest", "RequestSampler", "StageObserver"]
 
@@ -36,7 +36,7 @@ class RankedRequest(Protocol):
         ...
 
     @property
-    def item_ids(self) -> Sequence[str]:
+    def item_ids(self) -> Sequence[ItemId]:
         """The candidates."""
         ...
 

@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
-from contract.arrays import FloatArray, GraphInputs, Predictions, SideArrays
+from contract.arrays import FloatArray, GraphInputs, IntArray, Predictions, SideArrays
 from contract.encoding import Encoder
 from contract.manifest import Manifest
 
-__all__ = ["Clock", "Inference", "ItemRows", "ItemStore", "ModelCatalog", "ModelRuntime", "ServedModel"]
+__all__ = ["Clock", "Inference", "ItemId", "ItemRows", "ItemStore", "ModelCatalog", "ModelRuntime", "ServedModel"]
+
+ItemId = str | int
+"""An item's name, as the item table has it: a number is another item than the same digits in a string."""
 
 
 class Clock(Protocol):
@@ -45,17 +49,26 @@ class ItemRows:
         encoded: Candidate side, encoded, one row an item; unknown items have every field missing.
         numbers: Raw values of the stored number fields, float64 ``[rows]``, for fusion formulas.
         found: Bool ``[rows]``: whether the store knew the item.
+        table_rows: int64 ``[rows]``: where each stands in the table that was there at load; None where there is no
+            such table.
     """
 
     encoded: SideArrays
     numbers: Mapping[str, FloatArray]
     found: NDArray[Any]
+    table_rows: IntArray | None = None
+
+    def rows_unless_changed(self, candidates: SideArrays) -> IntArray | None:
+        """Give the table's rows of candidates that are as the table has them, -1 for those that are not."""
+        if self.table_rows is None or candidates is self.encoded:
+            return self.table_rows
+        return np.where(candidates.differs(self.encoded), -1, self.table_rows)
 
 
 class ItemStore(Protocol):
     """Item features by id."""
 
-    async def fetch(self, item_ids: Sequence[str]) -> ItemRows:
+    async def fetch(self, item_ids: Sequence[ItemId]) -> ItemRows:
         """Give one row an id, in the order asked.
 
         Raises:

@@ -15,7 +15,7 @@ from contract.encoding import numeric_column
 from contract.features import Categorical, FeatureSchema, Hashed
 from contract.manifest import Manifest
 from contract.tasks import Unit
-from service.ports import RankedRequest
+from service.ports import ItemId, RankedRequest
 
 __all__ = ["MISSING", "OTHER_VALUE", "IdHash", "KeptModel", "KeptRequest", "Unpacked", "keep", "segment_fields"]
 
@@ -41,13 +41,13 @@ class IdHash:
         """Hash one id, to 16 hexadecimal digits."""
         return self._digest(str(value)).hex()
 
-    def column(self, ids: Sequence[str]) -> NDArray[np.uint64]:
+    def column(self, ids: Sequence[ItemId]) -> NDArray[np.uint64]:
         """Hash many ids, to uint64 ``[N]``; between parts of a long list the interpreter is left to other threads."""
         parts: list[bytes] = []
         for start in range(0, len(ids), _IDS_AT_A_TIME):
             if parts:
                 time.sleep(_PAUSE_S)
-            parts.extend(map(self._digest, ids[start : start + _IDS_AT_A_TIME]))
+            parts.extend(map(self._digest, map(str, ids[start : start + _IDS_AT_A_TIME])))
         return np.frombuffer(b"".join(parts), dtype=">u8").astype(np.uint64)
 
     def _digest(self, text: str) -> bytes:

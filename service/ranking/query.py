@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from contract.arrays import FloatArray, IntArray, Predictions
 from contract.explanation import Explanation
 from contract.manifest import Manifest
-from service.ports import Exposure, InForce
+from service.ports import Exposure, InForce, ItemId
 
 __all__ = ["RankQuery", "RankResult", "Timings"]
 
@@ -33,7 +33,7 @@ class RankQuery:
         decode_s: Seconds that decoding the body took.
     """
 
-    item_ids: Sequence[str]
+    item_ids: Sequence[ItemId]
     request: Mapping[str, Any]
     candidates: Mapping[str, Sequence[Any]]
     request_id: str = ""

@@ -79,8 +79,9 @@ class Ranker:
             items = await model.items.fetch(query.item_ids)
             request = model.encoder.encode_request(query.request)
             candidates = model.encoder.overlay(items.encoded, query.candidates, path="/candidates")
+            inputs = GraphInputs.single(request, candidates, items.rows_unless_changed(candidates))
 
-        inference = await model.predict(GraphInputs.single(request, candidates), deadline=query.deadline)
+        inference = await model.predict(inputs, deadline=query.deadline)
         watch.add("queue", inference.queue_s)
         watch.add("infer", inference.infer_s)
         # Before the scores: requests that the fusion in force refuses are traffic too.

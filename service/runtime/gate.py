@@ -17,8 +17,9 @@ from contract.encoding import Encoder
 from contract.errors import ContractError
 from service.errors import ModelRejected
 from service.ports import ModelRuntime
+from service.runtime.preactivated import HalfGraphs
 
-__all__ = ["WARM_UP_ROWS", "check_golden", "example_body"]
+__all__ = ["WARM_UP_ROWS", "check_golden", "check_halves", "example_body"]
 
 TOLERANCE = 1e-4
 WARM_UP_ROWS = (1, 17, 256)
@@ -36,12 +37,22 @@ def check_golden(bundle: Bundle, golden: Golden, encoder: Encoder, runtime: Mode
     _check_heads(bundle, golden, runtime.run(inputs), np.arange(len(inputs.request_index)))
     for size in WARM_UP_ROWS:
         rows = np.arange(size) % len(inputs.request_index)
-        part = GraphInputs(
-            request=inputs.request,
-            candidate=inputs.candidate.take(rows),
-            request_index=inputs.request_index[rows],
-        )
-        _check_heads(bundle, golden, runtime.run(part), rows)
+        _check_heads(bundle, golden, runtime.run(inputs.take(rows)), rows)
+
+
+def check_halves(bundle: Bundle, golden: Golden, encoder: Encoder, halves: HalfGraphs) -> None:
+    """Hold the two graphs of a pre-activated bundle against its golden rows, the items laid into a table backwards.
+
+    Raises:
+        ModelRejected: Naming the head that differs.
+        InferenceFailed: When a graph fails on the golden rows.
+    """
+    inputs = GraphInputs.merge([_encode(encoder, query) for query in golden.queries])
+    backwards = np.arange(len(inputs.request_index))[::-1]
+    shares = halves.shares_of(inputs.candidate.take(backwards))
+    for size in (len(backwards), *WARM_UP_ROWS):
+        rows = np.arange(size) % len(backwards)
+        _check_heads(bundle, golden, halves.run(inputs.take(rows), backwards[rows], shares), rows)
 
 
 def example_body(name: str, golden: Golden) -> dict[str, Any]:

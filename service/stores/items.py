@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from contract.arrays import FloatArray, SideArrays
 from contract.encoding import Encoder, numeric_column
 from contract.errors import BundleError
-from service.ports import ItemRows
+from service.ports import ItemId, ItemRows
 
 __all__ = ["MemoryItemStore", "read_items"]
 
@@ -27,13 +27,18 @@ class MemoryItemStore:
         numbers: Raw number fields in the same order.
     """
 
-    def __init__(self, rows: Mapping[str, int], encoded: SideArrays, numbers: Mapping[str, FloatArray]) -> None:
+    def __init__(self, rows: Mapping[ItemId, int], encoded: SideArrays, numbers: Mapping[str, FloatArray]) -> None:
         self._rows = rows
         self._encoded = encoded
         self._numbers = numbers
 
+    @property
+    def encoded(self) -> SideArrays:
+        """Every item's candidate side, as the rows that are fetched count; the last one stands for the unknown."""
+        return self._encoded
+
     @classmethod
-    def build(cls, encoder: Encoder, item_ids: Sequence[str], columns: Mapping[str, Any]) -> "MemoryItemStore":
+    def build(cls, encoder: Encoder, item_ids: Sequence[ItemId], columns: Mapping[str, Any]) -> "MemoryItemStore":
         """Encode a catalogue; of an item that is listed twice the later row counts.
 
         Raises:
@@ -52,7 +57,7 @@ class MemoryItemStore:
         }
         return cls({item: row for row, item in enumerate(item_ids)}, encoded, numbers)
 
-    async def fetch(self, item_ids: Sequence[str]) -> ItemRows:
+    async def fetch(self, item_ids: Sequence[ItemId]) -> ItemRows:
         """Give one row an id, in the order asked."""
         unknown = len(self._encoded) - 1
         find = self._rows.get
@@ -61,6 +66,7 @@ class MemoryItemStore:
             encoded=self._encoded.take(rows),
             numbers={name: values[rows] for name, values in self._numbers.items()},
             found=rows != unknown,
+            table_rows=rows,
         )
 
 

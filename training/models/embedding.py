@@ -16,6 +16,7 @@ from contract.features import Categorical, FeatureSchema, Hashed, Side, dense_wi
 from contract.features import Sequence as SequenceField
 from training.inputs import TensorInputs
 from training.models.attention import LocalActivation
+from training.shares import NotSeparable
 
 __all__ = ["ATTENTION_HIDDEN", "FeatureEmbedding"]
 
@@ -70,6 +71,8 @@ class FeatureEmbedding(nn.Module):
 
     def forward(self, inputs: TensorInputs) -> tuple[Tensor, Tensor]:
         """Give request vectors ``[R, U]`` and candidate vectors ``[N, C]``."""
+        if not self.attended:
+            return self.embed_request(inputs), self.embed_candidate(inputs)
         request = self.request.look_up(self.weight, inputs.request_ids, self.frozen)
         candidate = self.candidate.look_up(self.weight, inputs.candidate_ids, self.frozen)
         u_RU = self.request(request, inputs.request_dense)
@@ -78,7 +81,22 @@ class FeatureEmbedding(nn.Module):
             self._interest(field, unit, request, candidate, inputs.request_index)
             for field, unit in zip(self.attended, self.attention, strict=True)
         ]
-        return u_RU, torch.cat([c_NC, *interests], dim=1) if interests else c_NC
+        return u_RU, torch.cat([c_NC, *interests], dim=1)
+
+    def embed_request(self, inputs: TensorInputs) -> Tensor:
+        """Give request vectors ``[R, U]``, which read nothing of the candidates."""
+        return self.request.embed(self.weight, inputs.request_ids, inputs.request_dense, self.frozen)
+
+    def embed_candidate(self, inputs: TensorInputs) -> Tensor:
+        """Give candidate vectors ``[N, C]`` where they read nothing of the request.
+
+        Raises:
+            NotSeparable: When a sequence is read by attention.
+        """
+        if self.attended:
+            msg = "the candidate's vector depends on a sequence that is read by attention"
+            raise NotSeparable(msg)
+        return self.candidate.embed(self.weight, inputs.candidate_ids, inputs.candidate_dense, self.frozen)
 
     def _interest(
         self,
@@ -120,6 +138,8 @@ class _SideEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.fields = schema.ids_on(side)
+        # One id a field: the looked-up rows, end to end, are the vector already.
+        self.is_flat = all(isinstance(field, Categorical | Hashed) for field in self.fields)
         tables = [field.table for field in self.fields for _ in range(id_width(field))]
         self.widths = [id_width(field) for field in self.fields]
         first_rows = torch.tensor([starts[table] for table in tables], dtype=torch.int64)
@@ -133,6 +153,17 @@ class _SideEmbedding(nn.Module):
         """Give the columns of each field in the side's vector, in their order."""
         pooled = [field for field in self.fields if not (isinstance(field, SequenceField) and field.target)]
         return {field.name: self.dim for field in pooled} | self.dense.field_widths()
+
+    def embed(self, weight: nn.Embedding, ids_XF: Tensor, dense_XM: Tensor, frozen: set[str]) -> Tensor:
+        """Give ``[X, width]`` where no field is read by attention."""
+        if not self.fields or not self.is_flat or frozen:
+            return torch.as_tensor(self(self.look_up(weight, ids_XF, frozen), dense_XM))
+        parts = [self._rows(weight, ids_XF).flatten(1), *self.dense(dense_XM)]
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+    def _rows(self, weight: nn.Embedding, ids_XF: Tensor) -> Tensor:
+        known_XF = torch.minimum(torch.clamp(ids_XF, min=0), self.last)
+        return torch.as_tensor(weight(known_XF + self.starts))
 
     def look_up(self, weight: nn.Embedding, ids_XF: Tensor, frozen: set[str]) -> dict[str, _Columns]:
         """Give the columns of each id field; those of frozen tables send no gradient back."""

@@ -23,7 +23,8 @@ BAD = [
     ({"candidates": {"item_id": ["a"] * 100_000}}, "too_many_candidates", "/candidates"),
     ({"candidates": [{"item_id": "a"}] * 100_000}, "too_many_candidates", "/candidates"),
     ({"candidates": {"price": [1]}}, "invalid_field", "/candidates/item_id"),
-    ({"candidates": {"item_id": ["a", 2]}}, "invalid_field", "/candidates/item_id/1"),
+    ({"candidates": {"item_id": ["a", 2.5]}}, "invalid_field", "/candidates/item_id/1"),
+    ({"candidates": {"item_id": [2, True]}}, "invalid_field", "/candidates/item_id/1"),
     ({"candidates": [{"item_id": "a"}, {"price": 1}]}, "invalid_field", "/candidates/1/item_id"),
     ({"candidates": ["a"]}, "invalid_field", "/candidates/0"),
     ({"candidates": {**ONE, "price": [1, 2]}}, "invalid_field", "/candidates/price"),
@@ -85,3 +86,7 @@ def test_any_document_is_either_a_query_or_a_clear_refusal(document):
         outcome = refused.fix
 
     assert outcome
+
+
+def test_whole_numbers_are_item_ids_as_they_are():
+    assert _decode({"candidates": {"item_id": [7, 3]}}).item_ids == [7, 3]

@@ -1,0 +1,29 @@
+"""``fulcrum bench``: what measuring needs beside a running server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.benchmarks.peers_bundle import ITEMS, publish_peers, read_peers
+from training.console import console
+
+__all__ = ["bench"]
+
+bench = typer.Typer(help="Prepare what benchmarks measure.", no_args_is_help=True)
+
+
+@bench.callback()
+def _group() -> None:
+    """Keep the group a group while it has one command."""
+
+
+@bench.command("import-peers")
+def import_peers(
+    weights: Annotated[Path, typer.Argument(help="naive.pt, which shared/peers/make_model.py writes.")],
+    out: Annotated[Path, typer.Option(help="Models folder to publish into.")] = Path("models"),
+    seed: Annotated[int, typer.Option(help="Of the random item table.")] = 0,
+) -> None:
+    """Publish the peers' network as a bundle, so that both sides serve the same weights."""
+    bundle = publish_peers(read_peers(weights), out, seed=seed)
+    console.print(f"published {bundle.path} with {ITEMS:,} items; serve it with: fulcrum serve --models {out}")
