@@ -5,10 +5,7 @@ a reader sees the whole bundle or none of it. Versions only grow.
 """
 
 import contextlib
-import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,16 @@ from pydantic import ValidationError
 
 from contract.errors import BundleError, ManifestError
 from contract.manifest import Manifest
+from contract.versions import (
+    MANIFEST_FILE,
+    draft_folder,
+    file_digests,
+    publish_draft,
+    sha256_of,
+    verify_files,
+    version_of,
+    versions_in,
+)
 
 __all__ = [
     "Bundle",
@@ -29,14 +36,13 @@ __all__ = [
     "latest_bundle",
     "publish_bundle",
     "read_bundle",
+    "sha256_of",
 ]
 
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "report.json"
 ITEMS_FILE = "items.parquet"
-MANIFEST_FILE = "manifest.json"
-_PUBLISH_TRIES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,14 +115,7 @@ def bundle_names(models: Path) -> list[str]:
 
 def bundle_versions(models: Path, name: str) -> list[int]:
     """List the published versions of a model, ascending."""
-    folder = models / name
-    if not folder.is_dir():
-        return []
-    return sorted(int(p.name) for p in folder.iterdir() if _is_version(p.name) and (p / MANIFEST_FILE).is_file())
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdecimal() and name == str(int(name))
+    return versions_in(models / name)
 
 
 def latest_bundle(models: Path, name: str) -> Bundle:
@@ -141,22 +140,12 @@ def read_bundle(path: Path) -> Bundle:
         ManifestError: When the manifest cannot be read.
         BundleError: When the folder's name is not an integer, or a file is missing or differs from its checksum.
     """
-    if not _is_version(path.name):
-        raise BundleError(
-            f"{path} is not a version of a model: its name is not an integer",
-            fix="name a folder such as <models>/<name>/1",
-        )
-    return Bundle(path=path, version=int(path.name), manifest=_verified(path))
+    return Bundle(version=version_of(path), path=path, manifest=_verified(path))
 
 
 def _verified(path: Path) -> Manifest:
     manifest = _read_manifest(path / MANIFEST_FILE)
-    for name, expected in manifest.files.items():
-        file = path / name
-        if not file.is_file():
-            raise BundleError(f"{file} is missing", fix="publish the bundle again; it was not copied whole")
-        if sha256_of(file) != expected:
-            raise BundleError(f"{file} does not match the sha256 in its manifest", fix="publish the bundle again")
+    verify_files(path, manifest.files)
     return manifest
 
 
@@ -177,15 +166,12 @@ def _read_manifest(path: Path) -> Manifest:
 def publish_bundle(models: Path, name: str) -> Iterator["BundleDraft"]:
     """Give a hidden folder to write a bundle into, and publish it if the block ends without an error."""
     home = models / name
-    home.mkdir(parents=True, exist_ok=True)
-    draft = BundleDraft(home / f".draft-{uuid.uuid4().hex}")
-    draft.path.mkdir()
-    try:
+    with draft_folder(home) as folder:
+        draft = BundleDraft(folder)
         yield draft
-        draft.bundle = _rename_into_place(draft.path, home)
-    finally:
-        if draft.path.exists():
-            shutil.rmtree(draft.path)
+        manifest = _verified(folder)
+        place = publish_draft(folder, home)
+        draft.bundle = Bundle(path=place, version=version_of(place), manifest=manifest)
 
 
 class BundleDraft:
@@ -197,29 +183,8 @@ class BundleDraft:
 
     def files(self) -> dict[str, str]:
         """Give the sha256 of every file written so far, for the manifest."""
-        return {p.name: sha256_of(p) for p in sorted(self.path.iterdir()) if p.name != MANIFEST_FILE}
+        return file_digests(self.path)
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write the manifest, which makes the draft complete."""
         (self.path / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n")
-
-
-def _rename_into_place(draft: Path, home: Path) -> Bundle:
-    """Verify, then take the next free version; another publisher may be faster, so try again above it."""
-    manifest = _verified(draft)
-    for _ in range(_PUBLISH_TRIES):
-        version = max([0, *(int(p.name) for p in home.iterdir() if _is_version(p.name))]) + 1
-        try:
-            draft.rename(home / str(version))
-        except OSError:
-            if not (home / str(version)).exists():
-                raise
-            continue
-        return Bundle(path=home / str(version), version=version, manifest=manifest)
-    raise BundleError(f"no free version under {home} after {_PUBLISH_TRIES} tries", fix="publish one at a time")
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file without reading it whole into memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

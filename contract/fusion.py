@@ -12,7 +12,7 @@ from contract.errors import FormulaError, ScoreError
 from contract.formula import FUNCTIONS, Formula, compile_formula
 from contract.formula.listwise import all_finite
 from contract.frozen import Frozen
-from contract.weights import Weights
+from contract.weights import Weights, changed_weights
 
 __all__ = ["DEFAULT_FORMULA", "AnyProfile", "Fusion", "FusionProfile", "LearnedProfile", "NonFinite", "compile_fusion"]
 
@@ -81,6 +81,14 @@ class Fusion:
     weights: Mapping[str, float]
     formula: Formula
     reads: frozenset[str]
+
+    def check_weights(self, values: Mapping[str, float]) -> None:
+        """Check replacements for weights, as one request may give them.
+
+        Raises:
+            FormulaError: When a name is unknown or a value is out of its bounds.
+        """
+        changed_weights(self.profile.weights, values)
 
     def score(
         self,

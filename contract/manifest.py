@@ -8,6 +8,7 @@ from contract.features import FeatureSchema
 from contract.frozen import Frozen
 from contract.fusion import FusionProfile
 from contract.tasks import Head, Task
+from contract.versions import not_plain
 
 __all__ = ["Manifest", "Provenance", "TensorSpec"]
 
@@ -58,8 +59,7 @@ class Manifest(Frozen):
     @field_validator("files")
     @classmethod
     def _plain_names(cls, files: dict[str, str]) -> dict[str, str]:
-        bad = sorted(name for name in files if name in {"", ".", ".."} or set(name) & set("/\\\0"))
-        if bad:
+        if bad := not_plain(files):
             msg = f"files are named without a folder, unlike {bad[0]!r}"
             raise ValueError(msg)
         return files

@@ -6,6 +6,7 @@ with no writer and with no store.
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
@@ -67,7 +68,7 @@ class FusionPlan(Frozen):
             msg = f"two schedules are named {min(twice)!r}"
             raise ValueError(msg)
         ordered = sorted(self.schedules, key=lambda schedule: schedule.starts_at)
-        for first, second in zip(ordered, ordered[1:], strict=False):
+        for first, second in pairwise(ordered):
             if second.starts_at < first.ends_at:
                 msg = f"the windows of {first.name!r} and {second.name!r} overlap"
                 raise ValueError(msg)

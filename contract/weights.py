@@ -23,10 +23,10 @@ class Weight(Frozen):
         step: Distance of the allowed values, counted from *min*, or from 0 where there is no *min*; None allows all.
     """
 
-    value: float = Field(allow_inf_nan=False)
-    min: float | None = Field(default=None, allow_inf_nan=False)
-    max: float | None = Field(default=None, allow_inf_nan=False)
-    step: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    value: float = Field(strict=True, allow_inf_nan=False)
+    min: float | None = Field(default=None, strict=True, allow_inf_nan=False)
+    max: float | None = Field(default=None, strict=True, allow_inf_nan=False)
+    step: float | None = Field(default=None, strict=True, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _within_its_own_bounds(self) -> Self:

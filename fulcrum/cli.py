@@ -25,18 +25,20 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     if _installed("fastapi"):
-        from service.cli import check, rank, serve
+        from service.cli import check, rank, serve, token
 
-        for command in (serve, rank, check):
+        for command in (serve, rank, check, token):
             app.command()(command)
     if _installed("torch"):
         from training import cli as offline
+        from training.fusing.cli import fuse
 
         app.add_typer(offline.data, name="data")
+        app.add_typer(fuse, name="fuse")
         for name in _OFFLINE:
             app.command(name)(getattr(offline, name))
     else:
-        for name in ("data", *_OFFLINE):
+        for name in ("data", "fuse", *_OFFLINE):
             app.command(name, context_settings=_ANYTHING)(_not_installed)
     return app
 

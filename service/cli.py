@@ -1,6 +1,7 @@
-"""The service's commands: serve, rank, check. ``fulcrum`` mounts them; ``python -m service.cli`` runs them alone."""
+"""The service's commands. ``fulcrum`` mounts them; ``python -m service.cli`` runs them alone."""
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx
 import orjson
 import typer
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -18,12 +20,14 @@ from rich.table import Table
 
 from contract.bundle import bundle_names, latest_bundle
 from contract.errors import ContractError
-from service.app import build_components, create_app, load_bundle
+from service.app import create_app
+from service.components import Components, build_components, load_bundle
 from service.errors import ServiceError
 from service.settings import PREFIX, Settings, UnknownSetting, refuse_unknown_variables
 from service.telemetry.logging import configure_logging
+from service.tokens import TokenFileError, add_token
 
-__all__ = ["app", "check", "rank", "serve"]
+__all__ = ["app", "check", "rank", "serve", "token"]
 
 app = typer.Typer(help="Serve models, rank with them, check them.", no_args_is_help=True)
 _console = Console()
@@ -38,15 +42,15 @@ def serve(
     models: Models = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    fusion_store: Annotated[str | None, typer.Option(help="SQLite file, or :memory:.")] = None,
+    fusion_store: Annotated[str | None, typer.Option(help="SQLite file, Valkey URL, or :memory:.")] = None,
 ) -> None:
     """Serve the models of a folder until stopped."""
     settings = _settings(models_dir=models, host=host, port=port, fusion_store=fusion_store)
     configure_logging(settings.log_level)
-    parts = build_components(settings)
+    parts, app_of_parts = _joined(settings)
     server = _Server(
         uvicorn.Config(
-            create_app(settings, parts),
+            app_of_parts,
             host=settings.host,
             port=settings.port,
             loop="uvloop",
@@ -87,7 +91,7 @@ def rank(
 def check(models: Models = None) -> None:
     """Verify the settings and every newest bundle: checksums, graph, golden rows."""
     settings = _settings(models_dir=models)
-    parts = build_components(settings)
+    parts = _parts(settings)
     names = bundle_names(settings.models_dir)
     failures = 0
     for name in names:
@@ -104,6 +108,38 @@ def check(models: Models = None) -> None:
         _fail(f"{settings.models_dir} holds no bundle", fix="publish one with `fulcrum train --out DIR`")
     if failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Of who will hold it; stands beside each change.")],
+    scope: Annotated[list[str], typer.Option(help="read, fusion or model; may be given more than once.")],
+    file: Annotated[Path, typer.Option(help="File of tokens to add it to; made when it is not there.")],
+) -> None:
+    """Make an admin token: it is shown once, and the file keeps its digest alone."""
+    secret = secrets.token_urlsafe(32)
+    try:
+        add_token(file, name=name, secret=secret, scopes=scope)
+    except TokenFileError as error:
+        _fail(str(error), fix="use another name, or another file; scopes are read, fusion and model")
+    _console.print(f"{secret}", highlight=False)
+    _errors.print(f"{escape(name)} may {', '.join(sorted(scope))}; set FULCRUM_ADMIN_TOKENS_FILE={file} and restart")
+
+
+def _parts(settings: Settings) -> Components:
+    """Build the parts; a location that cannot be read is a sentence, not a traceback."""
+    try:
+        return build_components(settings)
+    except (ServiceError, ContractError) as error:
+        _fail(error.detail, fix=error.fix)
+
+
+def _joined(settings: Settings) -> tuple[Components, FastAPI]:
+    parts = _parts(settings)
+    try:
+        return parts, create_app(settings, parts)
+    except TokenFileError as error:
+        _fail(str(error), fix="make entries with `fulcrum token`")
 
 
 class _Server(uvicorn.Server):

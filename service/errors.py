@@ -11,7 +11,9 @@
     ├── BodyTooLarge             more bytes than one request may carry
     ├── NotFound
     │   ├── UnknownModel
-    │   └── UnknownProfile
+    │   ├── UnknownProfile
+    │   ├── UnknownLayer
+    │   └── UnknownRevision
     ├── ProfileMismatch          the profile reads heads or fields that the model does not have
     ├── Overloaded               refused at the door: too many rows wait already
     │   └── PreviewBusy          another preview runs
@@ -22,12 +24,15 @@
     │   ├── StoreUnavailable     a store did not answer
     │   └── WorkerFailed         a process that was started for some work did not do it
     ├── InferenceFailed          the graph itself failed
+    ├── UnreadableDocument       a kept revision cannot be read; the last good one keeps serving
     ├── ModelRejected            a bundle did not pass its gate; the last good one keeps serving
     └── AdminError
         ├── AdminClosed          no admin token is configured
         ├── Unauthorized         no token, or a wrong one
         ├── Forbidden            the token has not the scope that the call needs
         ├── InvalidProfile       the body of a fusion change is wrong
+        ├── InvalidExperiment    a layer of experiments cannot be as it was written
+        │   └── OverlappingExperiments  two would change the same thing for the same unit
         ├── PreconditionMissing  a change of what exists has to say which revision it saw
         └── RevisionConflict     someone else has changed it meanwhile
 """
@@ -111,6 +116,18 @@ class UnknownProfile(NotFound):
     code = "unknown_profile"
 
 
+class UnknownLayer(NotFound):
+    """No such layer of experiments exists."""
+
+    code = "unknown_layer"
+
+
+class UnknownRevision(NotFound):
+    """The document has no such revision or part."""
+
+    code = "unknown_revision"
+
+
 class ProfileMismatch(ServiceError):
     """The profile reads heads or fields that the model does not have."""
 
@@ -177,6 +194,12 @@ class ModelRejected(ServiceError):
     code = "model_rejected"
 
 
+class UnreadableDocument(ServiceError):
+    """A kept revision cannot be read."""
+
+    code = "unreadable_document"
+
+
 class AdminError(ServiceError):
     """An admin call was refused."""
 
@@ -199,6 +222,18 @@ class InvalidProfile(AdminError):
     """The body of a fusion change is wrong."""
 
     code = "invalid_profile"
+
+
+class InvalidExperiment(AdminError):
+    """A layer of experiments cannot be as it was written."""
+
+    code = "invalid_experiment"
+
+
+class OverlappingExperiments(InvalidExperiment):
+    """Two experiments would change the same thing for the same unit at the same time."""
+
+    code = "overlapping_experiments"
 
 
 class Forbidden(AdminError):

@@ -38,6 +38,7 @@ class Revision:
 
     Args:
         sequence: Place among all changes of the store, growing; a process that has applied it has all before it.
+            No store on disk gives it twice, even where it has lost changes; a number of a name may then come again.
     """
 
     sequence: int
@@ -92,7 +93,8 @@ class RevisionStore(Protocol):
     def wait(self, after: int, *, timeout_s: float) -> int:
         """Block until a change beyond sequence *after* is kept or the time is over; give the newest sequence.
 
-        A call that waits while the store is closed returns at once.
+        A sequence below *after* comes at once: the store has lost changes (it was begun anew, or put back from a copy);
+        go on from the sequence that was given. A call that waits while the store is closed returns at once.
         """
         ...
 

@@ -24,10 +24,27 @@ class Settings(BaseSettings):
     models_dir: Path = Field(default=Path("models_onnx"), description="Folder of bundles, <name>/<version>/.")
     fusion_store: str = Field(
         default="var/fusion.sqlite",
-        description="SQLite file that keeps every fusion revision; :memory: forgets them with the process.",
+        description="SQLite file or Valkey URL that keeps every revision; :memory: forgets them with the process.",
+    )
+    fusions_dir: Path | None = Field(
+        default=None, description="Folder of learned fusions, <name>/<version>/; unset, only formulas are served."
+    )
+    heartbeat_s: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="Seconds between reports to the store; who misses three is gone.",
+    )
+    last_good_file: Path | None = Field(
+        default=None, description="File that keeps the newest revisions, to start from while a remote store is gone."
     )
     admin_token: SecretStr | None = Field(
-        default=None, description="Bearer token of the admin API; unset or empty, the admin API is closed."
+        default=None,
+        description="Bearer token of the admin API, with every scope; unset and without a file it is closed.",
+    )
+    admin_tokens_file: Path | None = Field(
+        default=None,
+        description="JSON file of more tokens with names and scopes; `fulcrum token` makes entries.",
     )
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="Largest request body.")
     max_candidates: int = Field(default=10_000, ge=1, description="Most candidates of one request.")
@@ -54,7 +71,15 @@ class Settings(BaseSettings):
         default="info", description="Least severe log line that is written."
     )
 
-    @field_validator("admin_token", "threads", "default_deadline_ms", mode="before")
+    @field_validator(
+        "admin_token",
+        "admin_tokens_file",
+        "fusions_dir",
+        "last_good_file",
+        "threads",
+        "default_deadline_ms",
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value

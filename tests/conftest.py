@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
+from tests.valkey import ValkeyServer
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-for-tests"
@@ -16,6 +17,13 @@ TOKEN = "a-token-for-tests"
 def _no_settings_from_outside(monkeypatch):
     for name in ("FULCRUM_ADMIN_TOKEN", "FULCRUM_PORT", "FULCRUM_MODELS_DIR", "FULCRUM_FUSION_STORE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def valkey_server():
+    """A real server that keeps what it has answered; each test takes a namespace of its own."""
+    with ValkeyServer("--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server
 
 
 @pytest.fixture
@@ -39,3 +47,15 @@ def admin(client):
 @pytest.fixture
 def example(client):
     return client.get("/v1/models/demo/example").json()
+
+
+@pytest.fixture
+def write(admin):
+    """Write a profile as an operator does: look at it, then change what was seen."""
+
+    def put(body, *, profile="default", **more):
+        seen = admin.get(f"/v1/admin/fusion/{profile}")
+        headers = {"If-Match": seen.headers["etag"]} if seen.status_code == 200 else {}
+        return admin.put(f"/v1/admin/fusion/{profile}", json=body, headers=headers, **more)
+
+    return put

@@ -123,6 +123,8 @@ def test_the_curl_of_the_readme_gives_the_answer_that_the_readme_shows(client):
 
 def test_the_formula_that_the_readme_puts_is_accepted(admin):
     readme = (ROOT / "README.md").read_text()
-    body = json.loads(re.search(r"Bearer secret' \\\n\s+-d '(.*?)'", readme, re.DOTALL)[1])
+    body = json.loads(re.search(r"If-Match: .* -d '(.*?)'", readme, re.DOTALL)[1])
 
-    assert admin.put("/v1/admin/fusion/default", json=body).status_code == 200
+    seen = re.search(r"If-Match: (\"\d+\")'", readme)[1]
+
+    assert admin.put("/v1/admin/fusion/default", json=body, headers={"If-Match": seen}).status_code == 200

@@ -4,23 +4,14 @@ import json
 import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import Progress
 from rich.table import Table
 
 import training.balancing
@@ -32,9 +23,9 @@ from training.catalogue import describe, show_architecture, show_architectures
 from training.checkpoint import load_checkpoint
 from training.comparing.compare import REFERENCE, Plan, compare, named_architectures, write_report
 from training.config import OptimConfig, TrainConfig
+from training.console import DataName, Rows, Seed, console, dataset_named, prepared, progress_bar
 from training.data.fetch import PUBLIC_SETS
-from training.data.format import Dataset
-from training.data.sources import SOURCES, fetch_raw, prepare_dataset
+from training.data.sources import SOURCES, fetch_raw
 from training.models.base import ModelConfig
 from training.models.registry import architectures
 from training.objectives import DEBIASINGS, OBJECTIVES, debias_named, make_objective
@@ -43,16 +34,12 @@ from training.replay import replay as replay_dataset
 
 __all__ = ["data", "evaluate", "export", "models", "replay", "report", "train"]
 
-console = Console(stderr=True)
 data = typer.Typer(help="Fetch public data sets and prepare them.", no_args_is_help=True)
 _ = training.models, training.balancing  # filled the registries
 _RAW = Path("data/raw")
 _LOOKS = 20
 """Batches an epoch on which a report measures whether gradients agree."""
 
-DataName = Annotated[str, typer.Option("--data", help=f"{', '.join(SOURCES)}, or the folder of a prepared dataset.")]
-Rows = Annotated[int | None, typer.Option(min=1, help="About how many impressions to use; all by default.")]
-Seed = Annotated[int, typer.Option(help="The same seed on the same machine gives the same losses.")]
 Models = Annotated[Path, typer.Option("--models", help="Folder of bundles.")]
 
 
@@ -62,7 +49,7 @@ def fetch(
     out: Annotated[Path, typer.Option(help="Folder to keep raw files in.")] = _RAW,
 ) -> None:
     """Download a public set from its official address, resume where it broke off, verify it and unpack it."""
-    with _progress() as bar:
+    with progress_bar() as bar:
         task = bar.add_task(name, total=None)
         folder = fetch_raw(name, out, progress=lambda n, total: bar.update(task, completed=n, total=total))
     public = PUBLIC_SETS[name]
@@ -80,8 +67,8 @@ def prepare(
     seed: Seed = 0,
 ) -> None:
     """Prepare a data set: one row a request, split by time, features known before each impression."""
-    with _progress() as bar:
-        dataset = _prepared(name, out, rows, seed, bar)
+    with progress_bar() as bar:
+        dataset = prepared(name, out, rows, seed, bar)
     for split, size in dataset.info.splits.items():
         console.print(f"{split}: {size.requests:,} lists, {size.rows:,} impressions")
 
@@ -141,7 +128,7 @@ def train(
         max_seconds=max_seconds,
         allow_leaks=tuple(allow_leak or ()),
     )
-    with _dataset(data, rows, seed) as dataset, _progress() as bar:
+    with dataset_named(data, rows, seed) as dataset, progress_bar() as bar:
         bundle = pipeline.train_and_publish(
             dataset, config, out, name=name or dataset.info.name, progress=_stages(bar), checkpoint=checkpoint
         )
@@ -159,7 +146,7 @@ def export(
 ) -> None:
     """Export a trained model again: ONNX graph, parity with torch, golden rows, report, published by rename."""
     trained = load_checkpoint(checkpoint)
-    with _dataset(data, rows, seed) as dataset:
+    with dataset_named(data, rows, seed) as dataset:
         bundle = pipeline.export_checkpoint(trained, dataset, out, name=name or dataset.info.name)
     show_report(bundle.report())
     console.print(f"published {bundle.path}; serve it with: fulcrum serve --models {out}")
@@ -173,7 +160,7 @@ def evaluate(
     seed: Seed = 0,
 ) -> None:
     """Report a published bundle on a split; prints the report as JSON."""
-    with _dataset(data, rows, seed) as dataset:
+    with dataset_named(data, rows, seed) as dataset:
         report = pipeline.evaluate_bundle(read_bundle(bundle), dataset, split=split)
     show_report(report)
     typer.echo(json.dumps(pipeline.without_nan(report)))
@@ -193,7 +180,7 @@ def replay(
     served = httpx.get(f"{url}/v1/models", timeout=10).raise_for_status().json()["models"]
     chosen = model or served[0]["name"]
     bundle = latest_bundle(models, chosen)
-    with _dataset(data, rows, seed) as dataset, _progress() as bar:
+    with dataset_named(data, rows, seed) as dataset, progress_bar() as bar:
         total = dataset.info.splits[split].requests
         task = bar.add_task("replaying", total=total)
         replayed = replay_dataset(
@@ -225,6 +212,15 @@ def report(
     batch_requests: Annotated[int, typer.Option(min=1, help="Lists a step.")] = 128,
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of an id's vector.")] = 16,
     num_experts: Annotated[int, typer.Option(min=1, help="Experts, where the architecture has them.")] = 4,
+    dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden units.")] = 0.1,
+    averaging: Annotated[
+        float, typer.Option(min=0, max=0.9999, help="Decay of a moving average of the weights.")
+    ] = 0.0,
+    objective: Annotated[str, typer.Option(help=f"Of durations: {', '.join(OBJECTIVES)}.")] = "log_mse",
+    objective_option: Annotated[list[str] | None, typer.Option(help="Of the objective: name=value.")] = None,
+    debias: Annotated[
+        str | None, typer.Option(help=f"{', '.join(DEBIASINGS)}; the objective's own by default.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Runs at once; one a core, at most four, by default.")
     ] = None,
@@ -236,8 +232,10 @@ def report(
             arch=REFERENCE,
             epochs=epochs,
             rows=rows,
-            model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts),
-            optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests),
+            model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts, dropout=dropout),
+            optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests, averaging=averaging),
+            objective=make_objective(objective, parse_options(objective_option or ())),
+            debias=debias_named(debias),
             probe_gradients=_LOOKS,
         ),
         architectures=named_architectures(archs),
@@ -246,7 +244,7 @@ def report(
         workers=workers or min(4, os.cpu_count() or 1),
         command=f"fulcrum {shlex.join(sys.argv[1:])}",
     )
-    with _dataset(data, rows, 0) as dataset, _progress() as bar:
+    with dataset_named(data, rows, 0) as dataset, progress_bar() as bar:
         task = bar.add_task("runs", total=plan.total_runs(len(dataset.info.labels)))
         comparison = compare(
             dataset,
@@ -305,20 +303,6 @@ def numbers_of(report: dict[str, Any]) -> Iterator[tuple[str, float]]:
                 yield f"{group}.{metric}", value
 
 
-@contextmanager
-def _dataset(name: str, rows: int | None, seed: int) -> Iterator[Dataset]:
-    """Prepare a data set for one command, or open a prepared one."""
-    with tempfile.TemporaryDirectory(prefix="fulcrum-data-") as scratch:
-        with _progress() as bar:
-            dataset = _prepared(name, Path(scratch) / "prepared", rows, seed, bar)
-        yield dataset
-
-
-def _prepared(name: str, out: Path, rows: int | None, seed: int, bar: Progress) -> Dataset:
-    task = bar.add_task(f"preparing {name}", total=None)
-    return prepare_dataset(name, out, rows=rows, seed=seed, progress=lambda n: bar.advance(task, n))
-
-
 def _stages(bar: Progress) -> pipeline.Progress:
     tasks: list[Any] = []
 
@@ -329,14 +313,3 @@ def _stages(bar: Progress) -> pipeline.Progress:
 
     advance: Callable[[int], None] = lambda rows: bar.advance(tasks[-1], rows)  # noqa: E731
     return pipeline.Progress(stage=stage, advance=advance)
-
-
-def _progress() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    )

@@ -5,13 +5,19 @@
     TrainingError
     ├── DataError               a data set is missing, or is not what it declares
     │   ├── FetchError          a download failed or does not match its checksum
-    │   └── LabelLeak           a feature alone gives a label away
+    │   ├── LabelLeak           a feature alone gives a label away
+    │   └── LogError            logged impressions cannot be read, or not be split by time
     ├── UnknownArchitecture     no such model
     ├── InvalidOption           an option that its architecture, head or balancer does not have
+    ├── UtilityError            a utility reads no outcome, or gives gains that no ranking can be judged by
+    ├── SearchError             a search has nothing to search, or its result does not fit what it is applied to
+    ├── MissingExtra            a command needs packages that are not installed
     ├── TrainingDiverged        the loss is not finite any more
     ├── CheckpointError         a checkpoint is missing or cannot be read
     ├── ParityError             the exported graph and torch disagree
-    └── ReplayError             the server did not answer as it should
+    ├── ReplayError             the server did not answer as it should
+    └── ApplyError              the admin API refused a fusion, or did not answer
+        └── ApplyConflict       somebody else changed the profile first
 """
 
 from typing import ClassVar
@@ -51,6 +57,30 @@ class LabelLeak(DataError):
     code = "label_leak"
 
 
+class LogError(DataError):
+    """Logged impressions cannot be read, or cannot be split by time."""
+
+    code = "invalid_log"
+
+
+class UtilityError(TrainingError):
+    """A utility reads no outcome, or gives gains that no ranking can be judged by."""
+
+    code = "invalid_utility"
+
+
+class SearchError(TrainingError):
+    """A search has nothing to search, or its result does not fit what it is applied to."""
+
+    code = "invalid_search"
+
+
+class MissingExtra(TrainingError):
+    """A command needs packages that are not installed."""
+
+    code = "missing_extra"
+
+
 class UnknownArchitecture(TrainingError):
     """No architecture has this name."""
 
@@ -85,3 +115,15 @@ class ReplayError(TrainingError):
     """The server did not answer as it should."""
 
     code = "replay_failed"
+
+
+class ApplyError(TrainingError):
+    """The admin API refused a fusion, or did not answer."""
+
+    code = "apply_failed"
+
+
+class ApplyConflict(ApplyError):
+    """Somebody else changed the profile first; nothing was written."""
+
+    code = "profile_changed"

@@ -23,7 +23,16 @@ from training.heads.registry import head_of
 from training.inputs import TensorInputs
 from training.models.base import MultiTaskModel
 
-__all__ = ["ServingModule", "check_parity", "export_graph", "graph_session", "input_specs", "output_specs"]
+__all__ = [
+    "TOLERANCE",
+    "ServingModule",
+    "check_parity",
+    "export_graph",
+    "graph_session",
+    "input_specs",
+    "output_specs",
+    "quiet_exporter",
+]
 
 TOLERANCE = 1e-5
 CANDIDATE_SIZES = (1, 2, 17, 256)
@@ -111,7 +120,7 @@ def export_graph(module: ServingModule, schema: FeatureSchema, path: Path) -> No
     example = random_inputs(schema, _EXAMPLE_REQUESTS, _EXAMPLE_CANDIDATES, np.random.default_rng(0))
     feeds = example.feeds()
     sizes = {"R": torch.export.Dim("R"), "N": torch.export.Dim("N")}
-    with _quiet_exporter():
+    with quiet_exporter():
         program = torch.onnx.export(
             module,
             tuple(torch.from_numpy(feeds[spec.name]) for spec in specs),
@@ -122,7 +131,7 @@ def export_graph(module: ServingModule, schema: FeatureSchema, path: Path) -> No
             verbose=False,
         )
     assert program is not None  # noqa: S101 - the dynamo exporter always gives a program
-    with _quiet_exporter():
+    with quiet_exporter():
         # Weights made of weights (a factorised tensor, a gated matrix) become one; the exporter folds small ones only.
         optimize(program.model, input_size_limit=_FOLDED_VALUES, output_size_limit=_FOLDED_VALUES)
     program.save(path, external_data=False)
@@ -131,7 +140,7 @@ def export_graph(module: ServingModule, schema: FeatureSchema, path: Path) -> No
 
 
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep the exporter's remarks about torch's own internals, and about torchvision, from the user."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ __all__ = ["current_commit", "provenance"]
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow")
 
 
-def provenance(config: dict[str, Any], *, data_fingerprint: str, seed: int) -> Provenance:
+def provenance(
+    config: dict[str, Any], *, data_fingerprint: str, seed: int, more_libraries: Sequence[str] = ()
+) -> Provenance:
     """Collect what is needed to make a bundle again."""
     return Provenance(
         created_at=datetime.now(UTC),
@@ -21,7 +24,7 @@ def provenance(config: dict[str, Any], *, data_fingerprint: str, seed: int) -> P
         config=config,
         data_fingerprint=data_fingerprint,
         seed=seed,
-        libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        libraries={name: importlib.metadata.version(name) for name in (*_LIBRARIES, *more_libraries)},
     )
 
 

@@ -1,109 +1,158 @@
 """``/v1/admin/fusion``: look at fusion profiles and change them while traffic flows."""
 
 import re
-import secrets
-from typing import Any
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
-from contract.errors import ContractError
-from contract.fusion import FusionProfile
-from service.api.decode import parse_object
-from service.api.schemas import FusionBody, FusionList, FusionState, json_body, problems
-from service.errors import AdminClosed, InvalidProfile, ServiceError, Unauthorized
-from service.ports import FusionRevision, ModelCatalog
-from service.ranking.fusions import FusionBook
-from service.telemetry.logging import get_logger
+from contract.plan import Schedule
+from service.api.auth import AdminGate, Caller
+from service.api.changing import Audit, Wait, WaitTimeout, etag, parsed
+from service.api.fusion_documents import convergence_document, history_document, state_document
+from service.api.fusion_schemas import (
+    ConvergenceDocument,
+    FusionBody,
+    FusionList,
+    FusionState,
+    HistoryDocument,
+    RollbackBody,
+    ScheduleBody,
+    WeightsBody,
+)
+from service.api.schemas import json_body, problems
+from service.errors import InvalidProfile
+from service.ranking.convergence import Convergence
+from service.ranking.editing import Author, FusionEditor
+from service.ranking.fusions import FusionBook, Standing, utc_now
 from service.telemetry.metrics import Metrics
 
-__all__ = ["AdminGate", "admin_router"]
+__all__ = ["admin_router"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_REFUSALS = problems(400, 401, 403, 404, 413, 422, 503)
+_READS = problems(401, 403, 404, 503)
+_WRITES = {202: {"model": FusionState}, **problems(400, 401, 403, 404, 409, 413, 422, 428, 503)}
+_Change = Callable[[str, Callable[[Author], Awaitable[Standing]]], Awaitable[dict[str, Any]]]
 
 
-class AdminGate:
-    """Lets through who holds the token.
-
-    Args:
-        token: The token; None keeps the gate closed for everyone.
-    """
-
-    def __init__(self, token: str | None) -> None:
-        self._token = token
-
-    async def __call__(self, request: Request) -> None:
-        """Check a request.
-
-        Raises:
-            AdminClosed: When no token is configured.
-            Unauthorized: When the token is missing or wrong.
-        """
-        if not self._token:
-            raise AdminClosed("the admin routes are closed", fix="set FULCRUM_ADMIN_TOKEN to open them")
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # Bytes, since compare_digest refuses text that is not ASCII.
-        matches = secrets.compare_digest(given.strip().encode(), self._token.encode())
-        if scheme.lower() != "bearer" or not matches:
-            raise Unauthorized("the admin token is missing or wrong", fix="send `Authorization: Bearer <token>`")
-
-
-def admin_router(*, gate: AdminGate, fusions: FusionBook, catalog: ModelCatalog, metrics: Metrics) -> APIRouter:
+def admin_router(
+    *,
+    gate: AdminGate,
+    fusions: FusionBook,
+    editor: FusionEditor,
+    convergence: Convergence,
+    metrics: Metrics,
+    now: Callable[[], datetime] = utc_now,
+) -> APIRouter:
     """Give the routes that operators use."""
-    router = APIRouter(prefix="/v1/admin/fusion", tags=["admin"], dependencies=[Depends(gate)])
+    router = APIRouter(prefix="/v1/admin", tags=["admin"])
+    reading: dict[str, Any] = {"responses": _READS, "dependencies": [Depends(gate.needs("read"))]}
 
-    @router.get("", response_model=FusionList, responses=_REFUSALS)
+    def shown(standing: Standing) -> dict[str, Any]:
+        return state_document(standing, now(), editor.warnings(standing.plan))
+
+    def changing(
+        request: Request,
+        response: Response,
+        caller: Annotated[Caller, Depends(gate.needs("fusion"))],
+        wait: Wait = "none",
+        wait_timeout_s: WaitTimeout = 5.0,
+    ) -> _Change:
+        """Give what runs a change and answers with how things stand then."""
+
+        async def change(reason: str, act: Callable[[Author], Awaitable[Standing]]) -> dict[str, Any]:
+            standing = await Audit(request=request, caller=caller, metrics=metrics).of(reason, act)
+            document = shown(standing)
+            response.headers["ETag"] = etag(standing.revision.revision)
+            if wait == "all":
+                state = await convergence.reached(standing.revision.sequence, timeout_s=wait_timeout_s)
+                document["convergence"] = convergence_document(state)
+                response.status_code = 202 if state.behind else 200
+            return document
+
+        return change
+
+    Change = Annotated[_Change, Depends(changing)]  # noqa: N806 - a type
+
+    @router.get("/convergence", response_model=ConvergenceDocument, **reading)
+    async def who_has_what() -> dict[str, Any]:
+        """List the live processes and how far each is."""
+        return convergence_document(await convergence.now())
+
+    @router.get("/fusion", response_model=FusionList, **reading)
     async def every_profile() -> dict[str, Any]:
-        """List the profiles in force."""
-        return {"profiles": [_state(each) for _, each in sorted(fusions.profiles().items())]}
+        """List the profiles as they stand."""
+        return {"profiles": [shown(each) for _, each in sorted(fusions.profiles().items())]}
 
-    @router.get("/{profile}", response_model=FusionState, responses=_REFUSALS)
-    async def one_profile(profile: str) -> dict[str, Any]:
-        """Show one profile in force."""
-        return _state(fusions.revision(profile))
+    @router.get("/fusion/{profile}", response_model=FusionState, **reading)
+    async def one_profile(profile: str, response: Response) -> dict[str, Any]:
+        """Show one profile as it stands; its ETag is what If-Match wants."""
+        standing = fusions.standing(profile)
+        response.headers["ETag"] = etag(standing.revision.revision)
+        return shown(standing)
 
-    @router.put(
-        "/{profile}",
-        response_model=FusionState,
-        responses=_REFUSALS,
-        openapi_extra=json_body(FusionBody),
-    )
-    async def change_profile(profile: str, request: Request) -> dict[str, Any]:
+    @router.get("/fusion/{profile}/history", response_model=HistoryDocument, **reading)
+    async def past_revisions(
+        profile: str,
+        before: Annotated[int | None, Query(ge=1)] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    ) -> dict[str, Any]:
+        """Show who changed what, when and why, newest first; nothing is ever taken out."""
+        return history_document(profile, await editor.history(profile, before=before, limit=limit), limit)
+
+    @router.put("/fusion/{profile}", **_writing(FusionBody))
+    async def write_profile(profile: str, request: Request, change: Change) -> dict[str, Any]:
         """Write a new revision; once this returns, the next request is ranked by it."""
-        try:
-            written = await fusions.write(*_change(profile, await request.body()), catalog.all())
-        except (ServiceError, ContractError):
-            metrics.observe_fusion_write(result="refused")
-            raise
-        metrics.observe_fusion_write(result="written")
-        get_logger().info("fusion_written", profile=profile, revision=written.revision)
-        return _state(written)
+        _check_name(profile)
+        body = await parsed(request, FusionBody)
+        return await change(body.reason, lambda author: editor.put(profile, body.profile, author, ttl_s=body.ttl_s))
+
+    @router.patch("/fusion/{profile}/weights", **_writing(WeightsBody))
+    async def turn_weights(profile: str, request: Request, change: Change) -> dict[str, Any]:
+        """Give some weights new values, within their bounds; the formula stays."""
+        body = await parsed(request, WeightsBody)
+        return await change(
+            body.reason, lambda author: editor.set_weights(profile, body.weights, author, ttl_s=body.ttl_s)
+        )
+
+    @router.post("/fusion/{profile}/rollback", **_writing(RollbackBody))
+    async def roll_back(profile: str, request: Request, change: Change) -> dict[str, Any]:
+        """Write an earlier revision again, as a new one."""
+        body = await parsed(request, RollbackBody)
+        return await change(body.reason, lambda author: editor.roll_back(profile, author, to=body.to))
+
+    @router.put("/fusion/{profile}/schedules/{schedule}", **_writing(ScheduleBody))
+    async def schedule_profile(profile: str, schedule: str, request: Request, change: Change) -> dict[str, Any]:
+        """Let another profile take over in a window of time; it reverts by itself."""
+        _check_name(schedule)
+        body = await parsed(request, ScheduleBody)
+        window = _window(schedule, body)
+        return await change(body.reason, lambda author: editor.schedule(profile, window, author))
+
+    @router.delete("/fusion/{profile}/schedules/{schedule}", response_model=FusionState, responses=_WRITES)
+    async def cancel_schedule(
+        profile: str, schedule: str, change: Change, reason: Annotated[str, Query(max_length=500)] = ""
+    ) -> dict[str, Any]:
+        """Take a window away, also while it is open."""
+        return await change(reason, lambda author: editor.cancel(profile, schedule, author))
 
     return router
 
 
-def _change(name: str, body: bytes) -> tuple[str, FusionProfile]:
+def _writing(body: type) -> dict[str, Any]:
+    return {"response_model": FusionState, "responses": _WRITES, "openapi_extra": json_body(body)}
+
+
+def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise InvalidProfile("the name of the profile cannot be used", fix="take 1 to 64 letters, digits, and _ . -")
-    document = parse_object(body)
+        raise InvalidProfile("the name cannot be used", fix="take 1 to 64 letters, digits, and _ . -")
+
+
+def _window(name: str, body: ScheduleBody) -> Schedule:
     try:
-        return name, FusionProfile.model_validate(document, strict=True)
+        return Schedule(name=name, starts_at=body.starts_at, ends_at=body.ends_at, profile=body.profile)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidProfile(
-            first["msg"],
-            fix='send {"formula": "…", "weights": {"name": number}, "non_finite": "bottom" or "fail"}',
-            path="".join(f"/{part}"[:129] for part in first["loc"]),
-        ) from None
-
-
-def _state(revision: FusionRevision) -> dict[str, Any]:
-    return {
-        "profile": revision.profile_name,
-        "revision": revision.revision,
-        "formula": revision.profile.formula,
-        "weights": revision.profile.weights,
-        "non_finite": revision.profile.non_finite,
-        "created_at": revision.created_at.isoformat(),
-    }
+        detail = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise InvalidProfile(detail, fix="give an ends_at after starts_at", path="/ends_at") from None

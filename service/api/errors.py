@@ -27,6 +27,7 @@ from service.errors import (
     ServiceError,
     Unauthorized,
     Unavailable,
+    UnreadableDocument,
 )
 from service.telemetry.logging import current_request_id
 
@@ -53,6 +54,7 @@ STATUSES: dict[type[Exception], int] = {
     Unavailable: 503,
     InferenceFailed: 500,
     ModelRejected: 500,
+    UnreadableDocument: 500,
     AdminClosed: 403,
     Unauthorized: 401,
     Forbidden: 403,

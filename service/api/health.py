@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from service.api.schemas import Health, Version
+from service.ranking.follower import Follower, FollowerState
 from service.ranking.fusions import FusionBook
 from service.runtime.registry import ModelRegistry
 from service.telemetry.metrics import Metrics
@@ -28,7 +29,13 @@ class Lifecycle:
 
 
 def health_router(
-    *, registry: ModelRegistry, fusions: FusionBook, metrics: Metrics, lifecycle: Lifecycle, version: str
+    *,
+    registry: ModelRegistry,
+    fusions: FusionBook,
+    follower: Follower,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+    version: str,
 ) -> APIRouter:
     """Give the routes that machines look at."""
     router = APIRouter(tags=["operations"])
@@ -40,14 +47,18 @@ def health_router(
 
     @router.get("/readyz", response_model=Health, responses={503: {"model": Health}})
     async def readyz(response: Response) -> dict[str, Any]:
-        """Say whether to send traffic: 200 when a model is loaded and the process is not draining."""
-        status = _readiness(registry, lifecycle)
+        """Say whether to send traffic: 200 when a model and a profile are there and the process is not draining.
+
+        A store that is gone turns nothing red: the last good revisions serve.
+        """
+        status = _readiness(registry, fusions, lifecycle)
         response.status_code = 200 if status == "ready" else 503
         return {
             "status": status,
             "models": {model.manifest.name: model.version for model in registry.all()},
-            "profiles": {name: each.revision for name, each in fusions.profiles().items()},
+            "profiles": {name: each.revision.revision for name, each in fusions.profiles().items()},
             "rejected": dict(registry.rejections()),
+            "store": _store_health(follower.state),
         }
 
     @router.get("/version", response_model=Version)
@@ -67,7 +78,16 @@ def health_router(
     return router
 
 
-def _readiness(registry: ModelRegistry, lifecycle: Lifecycle) -> str:
+def _readiness(registry: ModelRegistry, fusions: FusionBook, lifecycle: Lifecycle) -> str:
     if lifecycle.draining:
         return "draining"
-    return "ready" if registry.all() else "not_ready"
+    return "ready" if registry.all() and fusions.profiles() else "not_ready"
+
+
+def _store_health(state: FollowerState) -> dict[str, Any]:
+    return {
+        "up": state.is_up,
+        "applied": state.applied,
+        "problem": state.problem,
+        "unreadable": dict(state.unreadable),
+    }

@@ -1,15 +1,17 @@
 """``/v1/models``: what is served, and a body to try it with."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from contract.features import AnyField
-from service.api.schemas import ModelList, ModelSummary, RankRequest, problems
+from service.api.auth import AdminGate, Caller
+from service.api.schemas import ModelList, ModelSummary, ModelVersions, RankRequest, problems
 from service.runtime.model import LoadedModel
 from service.runtime.registry import ModelRegistry
+from service.telemetry.logging import get_logger
 
-__all__ = ["models_router"]
+__all__ = ["model_admin_router", "models_router"]
 
 
 def models_router(registry: ModelRegistry) -> APIRouter:
@@ -34,6 +36,21 @@ def models_router(registry: ModelRegistry) -> APIRouter:
     async def example(name: str) -> dict[str, Any]:
         """Give a complete body for /v1/rank, made from the model's golden rows."""
         return registry.current(name).example
+
+    return router
+
+
+def model_admin_router(*, registry: ModelRegistry, gate: AdminGate) -> APIRouter:
+    """Give the route that looks for new versions at once."""
+    router = APIRouter(prefix="/v1/admin/models", tags=["admin"])
+
+    @router.post("/refresh", response_model=ModelVersions, responses=problems(401, 403))
+    async def refresh(caller: Annotated[Caller, Depends(gate.needs("model"))]) -> dict[str, Any]:
+        """Look for new bundles now; versions that were refused before get another chance."""
+        await registry.refresh(again=True)
+        versions = {model.manifest.name: model.version for model in registry.all()}
+        get_logger().info("audit", who=caller.name, method="POST", path="/v1/admin/models/refresh", models=versions)
+        return {"models": versions, "rejected": dict(registry.rejections())}
 
     return router
 

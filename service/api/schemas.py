@@ -5,12 +5,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "FusionBody",
-    "FusionList",
-    "FusionState",
     "Health",
     "ModelList",
     "ModelSummary",
+    "ModelVersions",
     "Problem",
     "RankRequest",
     "RankResponse",
@@ -38,6 +36,9 @@ class RankRequest(_Document):
     deadline_ms: float | None = Field(
         None, gt=0, le=600_000, description="Milliseconds after which no answer is wanted."
     )
+    units: dict[str, str | int] | None = Field(
+        None, description="Who this is for, by name, for experiments to assign by; a field of `request` serves as well."
+    )
     request: dict[str, Any] | None = Field(
         None, description="Request-side features by name, as /v1/models lists them; one left out is missing."
     )
@@ -50,7 +51,7 @@ class RankRequest(_Document):
     weights: dict[str, float] | None = Field(
         None, description="Replaces weights of the profile, for this request alone."
     )
-    return_: list[Literal["heads"]] | None = Field(
+    return_: list[Literal["heads", "explain"]] | None = Field(
         None, alias="return", description="What else to give for each result."
     )
 
@@ -80,6 +81,33 @@ class FusionName(_Document):
 
     profile: str
     revision: int
+    variant: str = Field(description="`base`, `temporary` or `schedule:<name>`: what of that revision was in force.")
+
+
+class Part(_Document):
+    """One term or factor of a score."""
+
+    part: str = Field(description="As the formula writes it.")
+    value: float | None
+    share: float | None = Field(description="Of the score; the shares of a result add up to 1.")
+
+
+class Move(_Document):
+    """The smallest change of one head that would move the result one place up, all others held as they are."""
+
+    head: str
+    change: float = Field(description="What to add, in the head's unit.")
+    relative: float | None = Field(description="The same as a part of the head's value.")
+
+
+class Explained(_Document):
+    """Why a result scores what it does."""
+
+    kind: Literal["terms", "factors"] = Field(description="Whether the parts add up or multiply to the score.")
+    parts: list[Part]
+    one_place_up: list[Move] = Field(
+        description="Cheapest first, relative to the head; heads of which no change alone is enough are left out."
+    )
 
 
 class Result(_Document):
@@ -89,6 +117,20 @@ class Result(_Document):
     rank: int = Field(ge=1)
     score: float | None = Field(description="Fused score; null where it was not finite.")
     heads: dict[str, float | None] | None = Field(None, description="Head values, in the units that /v1/models states.")
+    explain: Explained | None = Field(
+        None, description="For the first 100 results; null under a learned fusion, whose score has no parts."
+    )
+
+
+class ExposureDocument(_Document):
+    """An arm of an experiment that the request is in."""
+
+    layer: str
+    experiment: str = Field(description="`holdout` for the units that never enter one.")
+    arm: str
+    propensity: float = Field(description="Chance that a unit has of this arm.")
+    shadow: bool | None = Field(None, description="True where the arm was scored beside the answer only.")
+    fallback: str | None = Field(None, description="Why the arm was not served; left out where it was.")
 
 
 class RankResponse(_Document):
@@ -101,6 +143,7 @@ class RankResponse(_Document):
     timings_ms: dict[str, float] = Field(description="Milliseconds of each stage.")
     degraded: bool
     unknown_items: int = Field(description="Candidates that the item table does not know.")
+    experiments: list[ExposureDocument] | None = Field(None, description="Left out where there are none.")
 
 
 class Problem(_Document):
@@ -157,28 +200,20 @@ class ModelList(_Document):
     models: list[ModelSummary]
 
 
-class FusionBody(_Document):
-    """A new state of a fusion profile."""
+class ModelVersions(_Document):
+    """What is served after a look for new bundles."""
 
-    formula: str = Field(min_length=1, examples=["w1 * ctr + w2 * log1p(duration_seconds)"])
-    weights: dict[str, float] = Field(default_factory=dict, examples=[{"w1": 1.0, "w2": 0.5}])
-    non_finite: Literal["bottom", "fail"] = Field(
-        "bottom", description="What a score that is not finite does: rank last, or fail the request."
-    )
+    models: dict[str, int] = Field(description="Served versions by name.")
+    rejected: dict[str, str] = Field(description="Bundles refused, and why.")
 
 
-class FusionState(FusionBody):
-    """A fusion profile in force."""
+class StoreHealth(_Document):
+    """Whether changes reach this process."""
 
-    profile: str
-    revision: int
-    created_at: str
-
-
-class FusionList(_Document):
-    """All fusion profiles in force."""
-
-    profiles: list[FusionState]
+    up: bool
+    applied: int = Field(description="Sequence up to which every change is in force here.")
+    problem: str = Field(description="What is wrong; empty while it answers.")
+    unreadable: dict[str, str] = Field(description="Documents whose newest revision cannot be read, and why.")
 
 
 class Health(_Document):
@@ -188,6 +223,7 @@ class Health(_Document):
     models: dict[str, int] = Field(default_factory=dict, description="Served versions by name.")
     profiles: dict[str, int] = Field(default_factory=dict, description="Fusion revisions by profile.")
     rejected: dict[str, str] = Field(default_factory=dict, description="Bundles refused, and why.")
+    store: StoreHealth | None = Field(None, description="The store of revisions; the last good ones serve without it.")
 
 
 class Version(_Document):

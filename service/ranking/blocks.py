@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.arrays import FloatArray
-from contract.fusion import Fusion
+from service.ports import Scorer
 from service.ranking.kept import KeptModel, KeptRequest, Unpacked
 from service.ranking.lists import Lists
 
@@ -93,7 +93,7 @@ class Block:
             heads=np.concatenate([request.heads for request in requests], axis=1),
         )
 
-    def scores(self, fusion: Fusion) -> FloatArray:
+    def scores(self, fusion: Scorer) -> FloatArray:
         """Score every candidate, float64 ``[N]``; -inf where a score is not finite.
 
         Args:

@@ -1,125 +1,162 @@
-"""The fusion profiles in force: written once to the store, compiled once a model, read without a lock."""
+"""The fusion profiles in force: read from the store, compiled once a model, asked by every request without a lock."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+
+from pydantic import ValidationError
 
 from contract.errors import FormulaError
-from contract.fusion import Fusion, FusionProfile, compile_fusion
-from service.errors import ModelRejected, ProfileMismatch, UnknownProfile
-from service.ports import FusionRevision, FusionStore, ServedModel
+from contract.fusion import AnyProfile
+from contract.plan import FusionPlan
+from service.errors import ModelRejected, ProfileMismatch, UnknownProfile, UnreadableDocument
+from service.ports import FusionCompiler, InForce, Scorer, ServedModel
+from service.revisions import Revision
 
-__all__ = ["DEFAULT_PROFILE", "FusionBook"]
+__all__ = ["DEFAULT_PROFILE", "FAMILY", "FusionBook", "Standing", "utc_now"]
 
 DEFAULT_PROFILE = "default"
-_CompiledKey = tuple[str, int, str, int]
+FAMILY = "fusion/"
+_Key = tuple[str, int, str, str, int]
+
+
+def utc_now() -> datetime:
+    """Give the time of day; schedules and temporary changes are held against it."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A profile as it stands: its newest revision that could be read."""
+
+    revision: Revision
+    plan: FusionPlan
+
+    @property
+    def profile_name(self) -> str:
+        """Name of the profile, as requests say it."""
+        return self.revision.name.removeprefix(FAMILY)
 
 
 class FusionBook:
-    """Answers "which fusion now?" from memory, and lets operators change it.
+    """Answers "which fusion now?" from memory.
 
     Args:
-        store: Where revisions live.
+        compile_profile: Makes a profile ready to run on a model.
+        now: Time of day.
     """
 
-    def __init__(self, store: FusionStore) -> None:
-        self._store = store
-        self._profiles: Mapping[str, FusionRevision] = {}
-        self._compiled: dict[_CompiledKey, Fusion | FormulaError] = {}
-        self._writing = asyncio.Lock()
+    family = FAMILY
 
-    async def open(self, models: Sequence[ServedModel]) -> None:
-        """Read the store; give it the models' own default profile when it has none."""
-        self._profiles = dict(await asyncio.to_thread(self._store.latest))
-        if DEFAULT_PROFILE not in self._profiles and models:
-            await self.write(DEFAULT_PROFILE, models[0].manifest.fusion, models)
+    def __init__(self, *, compile_profile: FusionCompiler, now: Callable[[], datetime] = utc_now) -> None:
+        self._compile_profile = compile_profile
+        self._now = now
+        self._standing: Mapping[str, Standing] = {}
+        self._compiled: dict[_Key, Scorer | FormulaError] = {}
+        self._applying = Lock()
 
-    def profiles(self) -> Mapping[str, FusionRevision]:
-        """Give the revision in force of every profile."""
-        return self._profiles
+    def apply(self, revision: Revision, *, replace: bool = False) -> None:
+        """Put a revision in force, unless a newer one of its name is; called from any thread.
 
-    def revision(self, profile_name: str) -> FusionRevision:
-        """Give the revision in force of one profile.
+        Args:
+            replace: Puts it in force whatever its number: a store that came back may have lost its last changes, and
+                what it has then is what every process has to agree on.
+
+        Raises:
+            UnreadableDocument: When it cannot be read; what stood before stays in force.
+        """
+        try:
+            plan = FusionPlan.model_validate_json(revision.document)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise UnreadableDocument(
+                f"revision {revision.revision} of {revision.name} cannot be read: {first['msg']}",
+                fix="write the profile again; the last good revision serves until then",
+            ) from None
+        standing = Standing(revision=revision, plan=plan)
+        with self._applying:
+            known = self._standing.get(standing.profile_name)
+            if replace or known is None or known.revision.sequence < revision.sequence:
+                # One assignment: a request sees the old revision or the new one, never a mixture.
+                self._standing = {**self._standing, standing.profile_name: standing}
+                self._forget(standing)
+
+    def revision_of(self, name: str) -> int:
+        """Give the revision of a document that is in force; 0 where there is none."""
+        standing = self._standing.get(name.removeprefix(FAMILY))
+        return 0 if standing is None else standing.revision.revision
+
+    def profiles(self) -> Mapping[str, Standing]:
+        """Give every profile as it stands, by name."""
+        return self._standing
+
+    def standing(self, profile_name: str) -> Standing:
+        """Give one profile as it stands.
 
         Raises:
             UnknownProfile: When there is no such profile.
         """
         try:
-            return self._profiles[profile_name]
+            return self._standing[profile_name]
         except KeyError:
             raise UnknownProfile(
                 f"there is no fusion profile {profile_name!r}",
-                fix=f"known: {', '.join(sorted(self._profiles)) or 'none yet'}",
+                fix=f"known: {', '.join(sorted(self._standing)) or 'none yet'}",
                 path="/profile",
             ) from None
 
-    def current(self, profile_name: str, model: ServedModel) -> tuple[FusionRevision, Fusion]:
+    def current(self, profile_name: str, model: ServedModel) -> InForce:
         """Give a snapshot; see :class:`service.ports.FusionSource`."""
-        revision = self.revision(profile_name)
-        compiled = self._compile(revision, model)
+        standing = self.standing(profile_name)
+        variant, profile = standing.plan.in_force(self._now())
+        compiled = self._compile(standing, variant, profile, model)
         if isinstance(compiled, FormulaError):
             raise ProfileMismatch(
                 f"profile {profile_name!r} does not fit model {model.manifest.name!r}: {compiled.detail}",
                 fix="name another profile or another model",
                 path="/profile",
             )
-        return revision, compiled
+        return InForce(profile=profile_name, revision=standing.revision.revision, variant=variant, fusion=compiled)
 
-    async def write(self, profile_name: str, profile: FusionProfile, models: Sequence[ServedModel]) -> FusionRevision:
-        """Check a profile, keep it durably and put it in force; the next request uses it.
-
-        Raises:
-            FormulaError: When no served model can use it.
-            StoreUnavailable: When it could not be kept; the revision before stays in force.
-        """
-        _compiles_somewhere(profile, models)
-        # Shielded: a caller that leaves between the two steps must not leave a kept revision out of force.
-        return await asyncio.shield(self._put_in_force(profile_name, profile))
-
-    async def _put_in_force(self, profile_name: str, profile: FusionProfile) -> FusionRevision:
-        async with self._writing:
-            revision = await asyncio.to_thread(self._store.append, profile_name, profile)
-            # One assignment: a request sees the old revision or the new one, never a mixture.
-            self._profiles = {**self._profiles, profile_name: revision}
-            self._forget(profile_name, revision.revision)
-        return revision
+    def warm(self, models: Iterable[ServedModel]) -> None:
+        """Compile what stands for every model ahead of the first request; blocking, called off the event loop."""
+        for standing in self._standing.values():
+            for variant, profile in standing.plan.without_past(self._now()).variants():
+                for model in models:
+                    self._compile(standing, variant, profile, model)
 
     def check_model(self, model: ServedModel, replaced: ServedModel | None) -> None:
-        """Refuse a new version under which a profile that works today would stop to.
+        """Refuse a new version under which a profile that works today would stop to, now or in a window to come.
 
         Raises:
             ModelRejected: Naming the profile.
         """
-        for revision in self._profiles.values():
-            compiled = self._compile(revision, model)
-            worked = replaced is not None and isinstance(self._compile(revision, replaced), Fusion)
-            if worked and isinstance(compiled, FormulaError):
-                raise ModelRejected(
-                    f"the live profile {revision.profile_name!r} would break: {compiled.detail}",
-                    fix="change the profile first, or publish a version that keeps the head",
-                )
+        if replaced is None:
+            return
+        for standing in self._standing.values():
+            for variant, profile in standing.plan.without_past(self._now()).variants():
+                worked = not isinstance(self._compile(standing, variant, profile, replaced), FormulaError)
+                compiled = self._compile(standing, variant, profile, model)
+                if worked and isinstance(compiled, FormulaError):
+                    raise ModelRejected(
+                        f"the live profile {standing.profile_name!r} ({variant}) would break: {compiled.detail}",
+                        fix="change the profile first, or publish a version that keeps the head",
+                    )
 
-    def _compile(self, revision: FusionRevision, model: ServedModel) -> Fusion | FormulaError:
-        key = (revision.profile_name, revision.revision, model.manifest.name, model.version)
+    def _compile(
+        self, standing: Standing, variant: str, profile: AnyProfile, model: ServedModel
+    ) -> Scorer | FormulaError:
+        name, revision = standing.profile_name, standing.revision.revision
+        key = (name, revision, variant, model.manifest.name, model.version)
         if key not in self._compiled:
             try:
-                self._compiled[key] = compile_fusion(revision.profile, model.manifest.formula_variables())
+                self._compiled[key] = self._compile_profile(profile, model)
             except FormulaError as error:
                 self._compiled[key] = error
         return self._compiled[key]
 
-    def _forget(self, profile_name: str, kept: int) -> None:
-        stale = [key for key in self._compiled if key[0] == profile_name and key[1] != kept]
+    def _forget(self, kept: Standing) -> None:
+        stale = [key for key in list(self._compiled) if key[0] == kept.profile_name]
         for key in stale:
-            del self._compiled[key]
-
-
-def _compiles_somewhere(profile: FusionProfile, models: Sequence[ServedModel]) -> None:
-    errors: list[FormulaError] = []
-    for model in models:
-        try:
-            compile_fusion(profile, model.manifest.formula_variables())
-        except FormulaError as error:
-            errors.append(error)
-        else:
-            return
-    raise errors[0] if errors else FormulaError("no model is served to check the formula against")
+            self._compiled.pop(key, None)

@@ -5,26 +5,39 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from contract.errors import FormulaError
-from contract.fusion import AnyProfile, Fusion, FusionProfile, compile_fusion
+from contract.fusion import AnyProfile
+from service.ports import Scorer
 from service.ranking.blocks import Block, Part
+from service.ranking.compiling import LearnedLoader, compiled
 from service.ranking.kept import KeptModel
 from service.ranking.measures import Measures, joined, measure
 from service.ranking.summary import Change, ItemCount, SegmentChange, by_segment, counted, summarise
 
-__all__ = ["KeptCompiler", "Preview", "PreviewJob", "compile_kept"]
+__all__ = ["KeptCompiler", "KeptProfileCompiler", "Preview", "PreviewJob"]
 
 NO_SUCH_FIELD = "(no such field in this version)"
 
-KeptCompiler = Callable[[AnyProfile, KeptModel], Fusion]
+KeptCompiler = Callable[[AnyProfile, KeptModel], Scorer]
 """Makes a profile ready to run on what a version scored; raises FormulaError. It has to be something to pickle."""
 
 
-def compile_kept(profile: AnyProfile, model: KeptModel) -> Fusion:
-    """Compile a formula for a version that may have left memory; see :data:`KeptCompiler`."""
-    if isinstance(profile, FusionProfile):
-        return compile_fusion(profile, model.variables)
-    raise FormulaError("a learned profile cannot be previewed", fix="propose a formula", path="/kind")
+@dataclass(frozen=True, kw_only=True)
+class KeptProfileCompiler:
+    """Compiles for a version that may have left memory; see :data:`KeptCompiler`.
+
+    Args:
+        load: Opens learned profiles, and can be pickled; None where only formulas are served.
+    """
+
+    load: LearnedLoader | None = None
+
+    def __call__(self, profile: AnyProfile, model: KeptModel) -> Scorer:
+        """Compile.
+
+        Raises:
+            FormulaError: When the profile does not fit the version.
+        """
+        return compiled(profile, name=model.name, variables=model.variables, load=self.load)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +100,7 @@ class PreviewJob:
                 break
         return self._summed(done, joined(measured)) if done else None
 
-    def _sides(self, model: KeptModel) -> tuple[Fusion, Fusion]:
+    def _sides(self, model: KeptModel) -> tuple[Scorer, Scorer]:
         # A score that is not finite is counted here; it must not end the preview.
         before, after = (profile.model_copy(update={"non_finite": "bottom"}) for profile in (self.before, self.after))
         return self.compile_kept(before, model), self.compile_kept(after, model)

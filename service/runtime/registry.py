@@ -49,6 +49,7 @@ class ModelRegistry:
         self._observer = observer
         self._models: dict[str, LoadedModel] = {}
         self._rejected: dict[tuple[str, int], str] = {}
+        self._refreshing = asyncio.Lock()
 
     def current(self, name: str | None) -> LoadedModel:
         """Give a snapshot of a model; see :class:`service.ports.ModelCatalog`."""
@@ -70,8 +71,18 @@ class ModelRegistry:
         """Give what was refused and why, as ``name/version`` to a sentence."""
         return {f"{name}/{version}": why for (name, version), why in sorted(self._rejected.items())}
 
-    async def refresh(self) -> None:
-        """Load every version that is newer than what serves."""
+    async def refresh(self, *, again: bool = False) -> None:
+        """Load every version that is newer than what serves.
+
+        Args:
+            again: Gives versions that were refused before another chance.
+        """
+        async with self._refreshing:
+            if again:
+                self._rejected.clear()
+            await self._look()
+
+    async def _look(self) -> None:
         for name in await asyncio.to_thread(bundle_names, self._folder):
             for version in reversed(await asyncio.to_thread(bundle_versions, self._folder, name)):
                 serving = self._models.get(name)

@@ -5,14 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from threading import Condition, Lock
+from threading import Condition
 
-from contract.fusion import FusionProfile
 from service.errors import RevisionConflict
-from service.ports import FusionRevision
 from service.revisions import Change, ProcessState, Revision
 
-__all__ = ["MemoryFusionStore", "MemoryRevisionStore"]
+__all__ = ["MemoryRevisionStore"]
 
 
 class MemoryRevisionStore:
@@ -65,7 +63,7 @@ class MemoryRevisionStore:
     def wait(self, after: int, *, timeout_s: float) -> int:
         """See :class:`service.revisions.RevisionStore`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._revisions) > after, timeout_s)
+            self._changed.wait_for(lambda: self._closed or len(self._revisions) != after, timeout_s)
             return len(self._revisions)
 
     def report(self, state: ProcessState, *, lease_s: float) -> None:
@@ -93,29 +91,3 @@ class MemoryRevisionStore:
 
     def _last(self, name: str) -> Revision | None:
         return next((each for each in reversed(self._revisions) if each.name == name), None)
-
-
-class MemoryFusionStore:
-    """Keeps revisions in a list."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._revisions: list[FusionRevision] = []
-
-    def latest(self) -> Mapping[str, FusionRevision]:
-        """Give the newest revision of each profile, by name."""
-        with self._lock:
-            return {revision.profile_name: revision for revision in self._revisions}
-
-    def append(self, profile_name: str, profile: FusionProfile) -> FusionRevision:
-        """Keep a new revision, with the next number."""
-        with self._lock:
-            number = 1 + sum(revision.profile_name == profile_name for revision in self._revisions)
-            revision = FusionRevision(
-                profile_name=profile_name, revision=number, profile=profile, created_at=datetime.now(UTC)
-            )
-            self._revisions.append(revision)
-            return revision
-
-    def close(self) -> None:
-        """Nothing to release."""

@@ -31,7 +31,8 @@ def running(tmp_path):
 
 def _put(client, weight):
     body = {"formula": "w * ctr + log1p(duration_seconds)", "weights": {"w": weight}}
-    response = client.put("/v1/admin/fusion/default", json=body, headers=ADMIN)
+    seen = client.get("/v1/admin/fusion/default", headers=ADMIN).headers["etag"]
+    response = client.put("/v1/admin/fusion/default", json=body, headers={**ADMIN, "If-Match": seen})
     assert response.status_code == 200, response.text
     return response.json()["revision"]
 

@@ -138,19 +138,19 @@ BAD_FORMULAS = {
 
 
 @pytest.mark.parametrize("name", BAD_FORMULAS)
-def test_bad_formulas_are_refused_and_the_old_one_keeps_serving(admin, example, name):
-    before = _rank(admin, example)
+def test_bad_formulas_are_refused_and_the_old_one_keeps_serving(client, write, example, name):
+    before = _rank(client, example)
 
-    response = admin.put("/v1/admin/fusion/default", json={"formula": BAD_FORMULAS[name]})
+    response = write({"formula": BAD_FORMULAS[name]})
 
     assert response.status_code == 422
     assert response.json()["detail"]
-    after = _rank(admin, example)
+    after = _rank(client, example)
     assert (after["fusion"], after["results"]) == (before["fusion"], before["results"])
 
 
-def test_an_unknown_name_in_a_formula_is_pointed_at_with_what_was_probably_meant(admin):
-    problem = admin.put("/v1/admin/fusion/default", json={"formula": "1 + cttr"}).json()
+def test_an_unknown_name_in_a_formula_is_pointed_at_with_what_was_probably_meant(write):
+    problem = write({"formula": "1 + cttr"}).json()
 
     assert "character 5" in problem["detail"]
     assert "'ctr'" in problem["fix"]
@@ -167,8 +167,8 @@ def test_an_unknown_name_in_a_formula_is_pointed_at_with_what_was_probably_meant
         {"weights": {}},
     ],
 )
-def test_bad_profiles_are_refused(admin, body):
-    assert admin.put("/v1/admin/fusion/default", json=body).status_code == 422
+def test_bad_profiles_are_refused(write, body):
+    assert write(body).status_code == 422
 
 
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic abc", "Bearer", "Bearer päss"])
@@ -188,35 +188,35 @@ def test_the_admin_api_is_closed_without_a_configured_token(settings):
     assert (response.status_code, response.json()["code"]) == (403, "admin_closed")
 
 
-def test_a_new_formula_ranks_the_next_request_and_survives_a_restart(admin, example, settings):
-    written = admin.put("/v1/admin/fusion/default", json={"formula": "w * like", "weights": {"w": 2.0}}).json()
-    answer = _rank(admin, example)
+def test_a_new_formula_ranks_the_next_request_and_survives_a_restart(client, write, example, settings):
+    written = write({"formula": "w * like", "weights": {"w": 2.0}}).json()
+    answer = _rank(client, example)
 
-    assert answer["fusion"] == {"profile": "default", "revision": written["revision"]}
+    assert answer["fusion"] == {"profile": "default", "revision": written["revision"], "variant": "base"}
     assert all(r["score"] == pytest.approx(2 * r["heads"]["like"]) for r in answer["results"])
     with TestClient(create_app(settings)) as restarted:
         assert _rank(restarted, example)["fusion"]["revision"] == written["revision"]
 
 
-def test_a_request_may_change_a_weight_for_itself_alone(admin, example):
-    admin.put("/v1/admin/fusion/default", json={"formula": "w * like", "weights": {"w": 2.0}})
+def test_a_request_may_change_a_weight_for_itself_alone(client, write, example):
+    write({"formula": "w * like", "weights": {"w": 2.0}})
 
-    own = _rank(admin, example | {"weights": {"w": 0.0}})["results"]
+    own = _rank(client, example | {"weights": {"w": 0.0}})["results"]
 
     assert {result["score"] for result in own} == {0.0}
-    assert _rank(admin, example)["results"][0]["score"] > 0
+    assert _rank(client, example)["results"][0]["score"] > 0
 
 
-def test_scores_that_are_not_finite_go_to_the_bottom_or_fail_as_the_profile_says(admin, example):
+def test_scores_that_are_not_finite_go_to_the_bottom_or_fail_as_the_profile_says(client, write, example):
     formula = "where(popularity > 100, ctr, log(ctr - 2))"
     body = example | {"candidates": {"item_id": ["i1", "i2"], "popularity": [50.0, 200.0]}}
 
-    admin.put("/v1/admin/fusion/bottom", json={"formula": formula})
-    admin.put("/v1/admin/fusion/fail", json={"formula": formula, "non_finite": "fail"})
+    write({"formula": formula}, profile="bottom")
+    write({"formula": formula, "non_finite": "fail"}, profile="fail")
 
-    results = _rank(admin, body | {"profile": "bottom"})["results"]
+    results = _rank(client, body | {"profile": "bottom"})["results"]
     assert [(r["item_id"], r["score"] is None) for r in results] == [("i2", False), ("i1", True)]
-    assert _rank(admin, body | {"profile": "fail"}, 422)["code"] == "score_not_finite"
+    assert _rank(client, body | {"profile": "fail"}, 422)["code"] == "score_not_finite"
 
 
 def test_metrics_have_no_fault_that_promtool_finds(client, example):

@@ -4,8 +4,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from service.errors import RevisionConflict
 from service.revisions import Change, ProcessState
@@ -51,6 +54,14 @@ class RevisionStoreSuite:
         assert written.created_at.utcoffset() is not None
         assert store.latest() == {"fusion/a": written}
 
+    @pytest.mark.parametrize("text", ["", "ü 漢 🙂", "two\nlines", "a\x00b", "'; DROP TABLE x; --", "{" * 5_000])
+    def test_any_text_is_kept_to_the_letter(self, store, text):
+        written = store.append(Change(name="fusion/ü:1", document=text, expected=0, author=text, reason=text))
+
+        assert (written.document, written.author, written.reason) == (text, text, text)
+        assert store.latest() == {"fusion/ü:1": written}
+        assert list(store.history("fusion/ü:1")) == [written]
+
     def test_a_writer_who_has_not_seen_the_newest_revision_is_told_who_changed_it_and_changes_nothing(self, store):
         first = store.append(change())
         newest = store.append(change(expected=1, weight=2.0, reason="more clicks"))
@@ -81,6 +92,9 @@ class RevisionStoreSuite:
 
         assert [each.revision for each in (*first, *rest)] == [7, 6, 5, 4, 3, 2, 1]
         assert [each.document for each in rest] == [f'{{"weight": {number}}}' for number in (3, 2, 1, 0)]
+        assert list(store.history("fusion/a", before=1)) == []
+        assert [each.revision for each in store.history("fusion/a", before=10**30, limit=1)] == [7]
+        assert list(store.history("fusion/nobody")) == []
 
     def test_of_writers_at_the_same_time_one_wins_each_number_and_nothing_is_lost(self, store):
         def insist(weight: int) -> int:
@@ -98,6 +112,31 @@ class RevisionStoreSuite:
         documents = {each.document for each in store.history("fusion/a")}
         assert documents == {change(weight=weight).document for weight in range(24)}
 
+    @given(asked=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), max_size=12))
+    @settings(
+        max_examples=25,
+        deadline=None,
+        database=None,  # a run of one store is not replayed on another, so the second check has nothing to warn of
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
+    def test_any_run_of_changes_is_kept_or_refused_as_by_a_plain_list_a_name(self, store, asked):
+        run = uuid4().hex  # names of its own: the store is the same for all examples
+        model = {name: [] for name in "abc"}
+        for name, expected in asked:
+            fits = expected == len(model[name])
+            try:
+                model[name].append(store.append(change(f"{run}/{name}", expected=expected)))
+            except RevisionConflict:
+                assert not fits
+            else:
+                assert fits
+
+        for name, written in model.items():
+            assert list(store.history(f"{run}/{name}")) == written[::-1]
+            assert [each.revision for each in written] == list(range(1, len(written) + 1))
+        newest = {name: each for name, each in store.latest().items() if name.startswith(run)}
+        assert newest == {f"{run}/{name}": written[-1] for name, written in model.items() if written}
+
     def test_another_handle_sees_what_was_written(self, store, another):
         written = store.append(change())
 
@@ -111,6 +150,35 @@ class RevisionStoreSuite:
             second = store.append(change(expected=1))
 
             assert waiting.result(PATIENCE_S) == second.sequence
+
+    def test_everyone_who_waits_is_woken_by_one_change_through_their_own_handle(self, store):
+        with ThreadPoolExecutor(3) as threads:
+            waiting = [threads.submit(store.wait, 0, timeout_s=PATIENCE_S) for _ in range(3)]
+            written = store.append(change())
+
+            assert [each.result(PATIENCE_S) for each in waiting] == [written.sequence] * 3
+
+    def test_followers_and_a_writer_on_one_handle_do_not_stand_in_each_others_way(self, store):
+        def follow():
+            newest, seen = 0, None
+            while seen is None or seen.revision < 20:
+                newest = store.wait(newest, timeout_s=PATIENCE_S)
+                seen = store.latest().get("fusion/a")
+            return seen
+
+        with ThreadPoolExecutor(4) as threads:
+            following = [threads.submit(follow) for _ in range(4)]
+            written = [store.append(change(expected=number)) for number in range(20)]
+
+            assert [each.result(PATIENCE_S) for each in following] == [written[-1]] * 4
+
+    def test_who_is_ahead_of_the_store_is_told_at_once_that_changes_were_lost(self, store):
+        written = store.append(change())
+
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(store.wait, written.sequence + 1, timeout_s=600.0)
+
+            assert waiting.result(PATIENCE_S) == written.sequence
 
     def test_who_waits_for_nothing_gets_the_newest_sequence_when_the_time_is_over(self, store):
         written = store.append(change())
@@ -137,6 +205,21 @@ class RevisionStoreSuite:
         store.report(process("p2", applied=5), lease_s=60.0)
 
         assert [(each.process_id, each.applied) for each in another.processes()] == [("p1", 4), ("p2", 5)]
+
+    def test_a_process_comes_back_from_the_list_as_it_described_itself_but_for_the_stores_time(self, store):
+        asked = process("p1", applied=2**53 - 1)
+
+        store.report(asked, lease_s=60.0)
+        (found,) = store.processes()
+
+        assert replace(found, seen_at=asked.seen_at) == asked
+        assert found.seen_at.utcoffset() is not None
+
+    def test_the_word_of_a_process_is_no_change(self, store):
+        store.report(process(), lease_s=60.0)
+
+        assert store.wait(0, timeout_s=0.01) == 0
+        assert dict(store.latest()) == {}
 
     def test_a_process_whose_lease_is_over_counts_as_gone(self, store):
         store.report(process("p1"), lease_s=60.0)

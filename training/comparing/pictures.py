@@ -14,38 +14,17 @@ from matplotlib.ticker import MaxNLocator
 
 from training.comparing.findings import Comparison, ContenderFindings
 from training.comparing.gains import TaskGain, headlines
+from training.drawing import BLUE, FAINT, INK, LINES, MUTED, STYLE, VERMILION
 from training.gates import DEAD_BELOW
 
 __all__ = ["GATES", "GRADIENTS", "LABELS", "SEESAW", "SELECTED", "draw"]
 
 SEESAW, LABELS, GRADIENTS, GATES, SELECTED = "gains.png", "labels.png", "gradients.png", "gates.png", "selected.png"
 
-mpl.use("Agg")
-
-_INK, _MUTED, _FAINT, _BLANK = "#22262b", "#6b7280", "#e5e7eb", "#f6f7f8"
-# Blue and vermilion of Okabe and Ito's palette: told apart with every kind of colour vision.
-_VERDICTS = {"gain": "#0072b2", "loss": "#d55e00", "no difference": "#9099a3"}
-_LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_BLUES = LinearSegmentedColormap.from_list("share", ["#ffffff", "#0072b2"])
-_BOTH_WAYS = LinearSegmentedColormap.from_list("sign", ["#d55e00", "#ffffff", "#0072b2"])
-_STYLE: Any = {
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _MUTED,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _MUTED,
-    "ytick.color": _INK,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _INK,
-    "ytick.major.size": 0,
-    "xtick.major.size": 0,
-    "legend.frameon": False,
-}
+_BLANK = "#f6f7f8"
+_VERDICTS = {"gain": BLUE, "loss": VERMILION, "no difference": "#9099a3"}
+_BLUES = LinearSegmentedColormap.from_list("share", ["#ffffff", BLUE])
+_BOTH_WAYS = LinearSegmentedColormap.from_list("sign", [VERMILION, "#ffffff", BLUE])
 
 
 def draw(comparison: Comparison, folder: Path) -> tuple[str, ...]:
@@ -58,7 +37,7 @@ def draw(comparison: Comparison, folder: Path) -> tuple[str, ...]:
         SELECTED: _selected,
     }
     drawn = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for name, make in makers.items():
             if (figure := make(comparison)) is not None:
                 figure.savefig(folder / name, dpi=150)
@@ -80,7 +59,7 @@ def _seesaw(comparison: Comparison) -> Figure | None:
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     figure.suptitle(
         "Gain over single-task networks of the same size, %   (bar: one standard error; dots: seeds)",
-        x=0.01, ha="left", fontsize=10, color=_MUTED,
+        x=0.01, ha="left", fontsize=10, color=MUTED,
     )  # fmt: skip
     figure.legend(
         handles=[Line2D([], [], marker="o", linestyle="", color=c, label=v) for v, c in _VERDICTS.items()],
@@ -90,8 +69,8 @@ def _seesaw(comparison: Comparison) -> Figure | None:
 
 
 def _gain_panel(axes: Axes, rows: Sequence[ContenderFindings], task: str) -> None:
-    axes.axvline(0, color=_MUTED, linewidth=1, zorder=1)
-    axes.grid(axis="x", color=_FAINT, linewidth=0.8, zorder=0)
+    axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+    axes.grid(axis="x", color=FAINT, linewidth=0.8, zorder=0)
     axes.spines["left"].set_visible(False)
     shown = [(y, gain) for y, each in enumerate(rows) if (gain := _of(each, task))]
     for y, gain in shown:
@@ -103,7 +82,7 @@ def _gain_panel(axes: Axes, rows: Sequence[ContenderFindings], task: str) -> Non
         told, place = f"{gain.gain_percent:+.2f}".replace("-", "−"), (gain.gain_percent, y)
         axes.annotate(told, place, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9, color=colour)
     axes.margins(x=0.18)
-    axes.set_title(f"{task}   {shown[0][1].title}", color=_INK)
+    axes.set_title(f"{task}   {shown[0][1].title}", color=INK)
 
 
 def _of(each: ContenderFindings, task: str) -> TaskGain | None:
@@ -147,9 +126,9 @@ def _gradients(comparison: Comparison) -> Figure | None:
 
 
 def _cosine_panel(axes: Axes, each: ContenderFindings) -> None:
-    axes.axhline(0, color=_MUTED, linewidth=1)
-    axes.grid(axis="y", color=_FAINT, linewidth=0.8)
-    for (pair, spreads), colour in zip(each.cosines.items(), _cycle(_LINES, len(each.cosines)), strict=True):
+    axes.axhline(0, color=MUTED, linewidth=1)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    for (pair, spreads), colour in zip(each.cosines.items(), _cycle(LINES, len(each.cosines)), strict=True):
         epochs = np.arange(1, len(spreads) + 1)
         mean, std = np.array([s.mean for s in spreads]), np.array([s.std for s in spreads])
         axes.plot(epochs, mean, marker="o", ms=4, color=colour, linewidth=2, label=pair)
@@ -182,7 +161,7 @@ def _gate_panel(axes: Axes, each: ContenderFindings) -> None:
     ]
     _heatmap(axes, table, rows, names, colours=_BLUES, low=0, high=max(0.6, float(np.nanmax(table))))
     for tick, gone in zip(axes.get_xticklabels(), dead, strict=True):
-        tick.set(rotation=40, ha="left", rotation_mode="anchor", color=_VERDICTS["loss"] if gone else _INK)
+        tick.set(rotation=40, ha="left", rotation_mode="anchor", color=_VERDICTS["loss"] if gone else INK)
     axes.set_title(f"{each.name}, seed {each.gates[0].seed}")
 
 
@@ -226,7 +205,7 @@ def _heatmap(
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     axes.xaxis.tick_top()
-    axes.tick_params(axis="x", labelcolor=_INK)
+    axes.tick_params(axis="x", labelcolor=INK)
     axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
     axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=2)
@@ -235,10 +214,10 @@ def _heatmap(
     reach = max(high - centre, centre - low)
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
-            ink = "white" if abs(value - centre) > 0.6 * reach else _INK
+            ink = "white" if abs(value - centre) > 0.6 * reach else INK
             axes.text(column, row, f"{value:.2f}".replace("-", "−"), ha="center", va="center", color=ink, fontsize=9)
         elif blank and row != column:
-            axes.text(column, row, blank, ha="center", va="center", color=_MUTED)
+            axes.text(column, row, blank, ha="center", va="center", color=MUTED)
 
 
 def _cycle(colours: Sequence[str], count: int) -> list[str]:

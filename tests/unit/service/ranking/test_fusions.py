@@ -1,17 +1,44 @@
+"""The fusion in force, and every way to change it."""
+
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from contract.bundle import read_bundle
 from contract.errors import FormulaError
 from contract.fusion import FusionProfile
-from service.errors import ModelRejected, ProfileMismatch, StoreUnavailable, UnknownProfile
-from service.ranking.fusions import DEFAULT_PROFILE, FusionBook
-from service.stores.memory import MemoryFusionStore
+from contract.plan import FusionPlan, Schedule, Temporary
+from contract.weights import Weight
+from service.errors import (
+    InvalidProfile,
+    ModelRejected,
+    PreconditionMissing,
+    ProfileMismatch,
+    RevisionConflict,
+    StoreUnavailable,
+    UnknownProfile,
+    UnknownRevision,
+    UnreadableDocument,
+)
+from service.ranking.compiling import ProfileCompiler
+from service.ranking.editing import Author, FusionEditor
+from service.ranking.fusions import FAMILY, FusionBook
+from service.revisions import Change, Revision
+from service.stores.memory import MemoryRevisionStore
 from tests.conftest import ROOT
 
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+CTR = FusionProfile(formula="ctr")
+LIKE = FusionProfile(formula="w * like", weights={"w": 2.0})
+NONSENSE = FusionProfile(formula="ctr * nothing_like_it")
+BOUNDED = FusionProfile(
+    formula="w * ctr + v * like", weights={"w": Weight(value=0.5, min=0.0, max=1.0, step=0.1), "v": 1.0}
+)
 
-class FakeModel:
+
+class ServedModel:
     """What the book reads of a served model."""
 
     def __init__(self, *, manifest, version=1):
@@ -19,156 +46,407 @@ class FakeModel:
         self.version = version
 
 
-CTR = FusionProfile(formula="ctr")
-LIKE = FusionProfile(formula="w * like", weights={"w": 2.0})
-NONSENSE = FusionProfile(formula="ctr * nothing_like_it")
+class Catalog:
+    def __init__(self, *models):
+        self.models = models
+
+    def all(self):
+        return self.models
+
+
+class Clock:
+    """A time of day that a test moves by hand."""
+
+    def __init__(self):
+        self.now = NOON
+
+    def __call__(self):
+        return self.now
+
+
+class Desk:
+    """A book, its store and its editor, as the app joins them."""
+
+    def __init__(self, *models, store=None):
+        self.clock, compiler = Clock(), ProfileCompiler()
+        self.store = store if store is not None else MemoryRevisionStore()
+        self.book = FusionBook(compile_profile=compiler, now=self.clock)
+        for revision in self.store.latest().values():
+            self.book.apply(revision)
+        self.editor = FusionEditor(
+            store=self.store, book=self.book, catalog=Catalog(*models), compile_profile=compiler, now=self.clock
+        )
+
+    def do(self, change, *given, saw=None, reason="", by="ana", **more):
+        author = Author(name=by, reason=reason, saw=saw)
+        return asyncio.run(getattr(self.editor, change)(given[0], *given[1:], author, **more))
+
+    def put(self, profile, *, name="default", **more):
+        return self.do("put", name, profile, **more)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return FakeModel(manifest=read_bundle(ROOT / "models_onnx" / "demo" / "1").manifest)
+    return ServedModel(manifest=read_bundle(ROOT / "models_onnx" / "demo" / "1").manifest)
+
+
+@pytest.fixture
+def desk(model):
+    return Desk(model)
 
 
 def without(model, head, *, version=2, name="demo"):
     heads = tuple(kept for kept in model.manifest.heads if kept.name != head)
-    return FakeModel(version=version, manifest=model.manifest.model_copy(update={"heads": heads, "name": name}))
+    return ServedModel(version=version, manifest=model.manifest.model_copy(update={"heads": heads, "name": name}))
 
 
-def opened(model, store=None):
-    book = FusionBook(store if store is not None else MemoryFusionStore())
-    asyncio.run(book.open([model]))
-    return book
+def in_force(desk, model, name="default"):
+    now = desk.book.current(name, model)
+    return now.revision, now.variant, now.fusion.profile
 
 
-class BrokenStore(MemoryFusionStore):
-    def append(self, profile_name, profile):
-        raise StoreUnavailable("the disk is full")
+class BrokenStore(MemoryRevisionStore):
+    broken = False
+
+    def append(self, change):
+        if self.broken:
+            raise StoreUnavailable("the disk is full")
+        return super().append(change)
 
 
-def test_a_new_store_starts_with_the_models_own_profile(model):
-    store = MemoryFusionStore()
-
-    revision, fusion = opened(model, store).current(DEFAULT_PROFILE, model)
-
-    assert revision.revision == 1
-    assert fusion.profile == model.manifest.fusion
-    assert store.latest()[DEFAULT_PROFILE] == revision
+# --- what is in force ---
 
 
-def test_what_an_operator_wrote_is_not_replaced_at_a_restart(model):
-    store = MemoryFusionStore()
-    written = store.append(DEFAULT_PROFILE, LIKE)
+def test_a_profile_that_is_not_there_is_named_with_those_that_are(desk, model):
+    desk.put(CTR)
 
-    book = opened(model, store)
-
-    assert book.current(DEFAULT_PROFILE, model)[0] == written
-    assert dict(book.profiles()) == {DEFAULT_PROFILE: written}
-
-
-def test_a_profile_that_is_not_there_is_named_with_those_that_are(model):
     with pytest.raises(UnknownProfile, match="nobody") as refused:
-        opened(model).current("nobody", model)
+        desk.book.current("nobody", model)
 
-    assert DEFAULT_PROFILE in refused.value.fix
+    assert "default" in refused.value.fix
     assert refused.value.path == "/profile"
 
 
-def test_the_next_request_uses_what_was_written(model):
-    store = MemoryFusionStore()
-    book = opened(model, store)
+def test_the_next_request_uses_what_was_written(desk, model):
+    written = desk.put(LIKE)
 
-    written = asyncio.run(book.write(DEFAULT_PROFILE, LIKE, [model]))
-
-    revision, fusion = book.current(DEFAULT_PROFILE, model)
-    assert revision == written == store.latest()[DEFAULT_PROFILE]
-    assert fusion.profile == LIKE
-    assert fusion.reads == {"like"}
+    now = desk.book.current("default", model)
+    assert (now.revision, now.variant, now.fusion.profile) == (1, "base", LIKE)
+    assert now.fusion.reads == {"like"}
+    assert desk.store.latest() == {"fusion/default": written.revision}
 
 
-def test_a_request_that_holds_a_revision_keeps_it_while_another_is_written(model):
-    book = opened(model)
-    revision, fusion = book.current(DEFAULT_PROFILE, model)
+def test_a_request_that_holds_a_revision_keeps_it_while_another_is_written(desk, model):
+    desk.put(CTR)
+    held = desk.book.current("default", model)
 
-    asyncio.run(book.write(DEFAULT_PROFILE, LIKE, [model]))
+    desk.put(LIKE, saw=1)
 
-    assert revision.revision == 1
-    assert fusion.profile == revision.profile == model.manifest.fusion
+    assert (held.revision, held.fusion.profile) == (1, CTR)
 
 
-def test_a_profile_that_reads_what_the_model_lacks_does_not_fit_it(model):
-    book = opened(model)
-    asyncio.run(book.write("likes", LIKE, [model]))
+def test_an_older_revision_that_comes_late_changes_nothing(desk, model):
+    first = desk.put(CTR)
+    desk.put(LIKE, saw=1)
+
+    desk.book.apply(first.revision)
+
+    assert in_force(desk, model) == (2, "base", LIKE)
+
+
+@pytest.mark.parametrize("document", ["{", "[]", '{"profile": {"formula": ""}}', '{"schema_version": 2}'])
+def test_a_revision_that_cannot_be_read_leaves_the_last_good_one_in_force(desk, model, document):
+    good = desk.put(CTR).revision
+    torn = Revision(**{**vars(good), "revision": 2, "sequence": 2, "document": document})
+
+    with pytest.raises(UnreadableDocument, match="revision 2 of fusion/default"):
+        desk.book.apply(torn)
+
+    assert in_force(desk, model) == (1, "base", CTR)
+
+
+def test_a_profile_that_reads_what_the_model_lacks_does_not_fit_it(desk, model):
+    desk.put(LIKE, name="likes")
 
     with pytest.raises(ProfileMismatch, match="likes"):
-        book.current("likes", without(model, "like", version=1, name="other"))
+        desk.book.current("likes", without(model, "like", version=1, name="other"))
 
 
-def test_a_formula_that_no_model_can_use_never_reaches_the_store(model):
-    store = MemoryFusionStore()
-    book = opened(model, store)
-    before = dict(store.latest())
+# --- writing ---
 
+
+def test_a_formula_that_no_model_can_use_never_reaches_the_store(desk):
     with pytest.raises(FormulaError):
-        asyncio.run(book.write(DEFAULT_PROFILE, NONSENSE, [model]))
+        desk.put(NONSENSE)
 
-    assert dict(store.latest()) == before == dict(book.profiles())
+    assert dict(desk.store.latest()) == {} == dict(desk.book.profiles())
 
 
 def test_a_formula_that_one_of_several_models_can_use_is_kept(model):
-    book = opened(model)
+    desk = Desk(without(model, "like", name="other"), model)
 
-    written = asyncio.run(book.write("likes", LIKE, [without(model, "like", name="other"), model]))
+    desk.put(LIKE, name="likes")
 
-    assert book.current("likes", model)[0] == written
+    assert in_force(desk, model, "likes") == (1, "base", LIKE)
 
 
 def test_while_no_model_serves_a_formula_cannot_be_checked_and_is_refused():
     with pytest.raises(FormulaError):
-        asyncio.run(FusionBook(MemoryFusionStore()).write("a", CTR, []))
+        Desk().put(CTR)
 
 
 def test_what_could_not_be_kept_is_not_in_force(model):
-    store = BrokenStore()
-    seeded = MemoryFusionStore.append(store, DEFAULT_PROFILE, CTR)
-    book = opened(model, store)
+    desk = Desk(model, store=BrokenStore())
+    desk.put(CTR)
+    desk.store.broken = True
 
     with pytest.raises(StoreUnavailable):
-        asyncio.run(book.write(DEFAULT_PROFILE, LIKE, [model]))
+        desk.put(LIKE, saw=1)
 
-    assert book.current(DEFAULT_PROFILE, model)[0] == seeded
+    assert in_force(desk, model) == (1, "base", CTR)
 
 
-def test_a_version_under_which_a_live_profile_would_break_is_refused(model):
-    book = opened(model)
-    asyncio.run(book.write("likes", LIKE, [model]))
+def test_who_changes_what_exists_says_which_revision_he_saw(desk, model):
+    desk.put(CTR)
+
+    with pytest.raises(PreconditionMissing, match="revision 1"):
+        desk.put(LIKE)
+
+    assert in_force(desk, model) == (1, "base", CTR)
+
+
+def test_who_saw_an_older_revision_is_told_who_changed_it_and_why(desk):
+    desk.put(CTR)
+    desk.put(LIKE, saw=1, by="bo", reason="more likes")
+
+    with pytest.raises(RevisionConflict, match=r"bo.*more likes"):
+        desk.put(CTR, saw=1)
+
+
+def test_a_book_that_is_a_moment_behind_another_process_accepts_what_the_store_has(desk, model):
+    desk.put(CTR)
+    plan = FusionPlan(profile=LIKE).model_dump_json()
+    desk.store.append(Change(name=FAMILY + "default", document=plan, expected=1, author="another process"))
+
+    desk.put(BOUNDED, saw=2)
+
+    assert in_force(desk, model) == (3, "base", BOUNDED)
+
+
+# --- weights ---
+
+
+def test_weights_are_turned_by_name_and_the_others_stay(desk, model):
+    desk.put(BOUNDED)
+
+    desk.do("set_weights", "default", {"w": 0.7}, saw=1)
+
+    profile = in_force(desk, model)[2]
+    assert profile.weight_values() == {"w": 0.7, "v": 1.0}
+    assert profile.weights["w"].max == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"w": 1.1}, "above max"),
+        ({"w": -0.1}, "below min"),
+        ({"w": 0.55}, "between the steps 0.5 and 0.6"),
+        ({"x": 1.0}, "there is no weight 'x'"),
+        ({"v": float("nan")}, "not a finite number"),
+    ],
+)
+def test_a_weight_out_of_its_bounds_is_refused_and_nothing_changes(desk, model, values, says):
+    desk.put(BOUNDED)
+
+    with pytest.raises(FormulaError, match=says) as refused:
+        desk.do("set_weights", "default", values, saw=1)
+
+    assert refused.value.path == f"/weights/{next(iter(values))}"
+    assert in_force(desk, model) == (1, "base", BOUNDED)
+
+
+# --- what ends by itself ---
+
+
+def test_a_change_with_a_time_to_live_reverts_by_itself(desk, model):
+    desk.put(CTR)
+    desk.put(LIKE, saw=1, ttl_s=3600.0)
+
+    assert in_force(desk, model) == (2, "temporary", LIKE)
+    desk.clock.now = NOON + HOUR - timedelta(microseconds=1)
+    assert in_force(desk, model) == (2, "temporary", LIKE)
+    desk.clock.now = NOON + HOUR
+    assert in_force(desk, model) == (2, "base", CTR)
+
+
+def test_a_change_without_an_end_ends_the_temporary_one(desk, model):
+    desk.put(CTR)
+    desk.put(LIKE, saw=1, ttl_s=3600.0)
+    desk.put(BOUNDED, saw=2)
+
+    assert in_force(desk, model) == (3, "base", BOUNDED)
+
+
+def test_turning_a_weight_of_a_temporary_change_keeps_its_end(desk, model):
+    desk.put(CTR)
+    desk.put(LIKE, saw=1, ttl_s=3600.0)
+    desk.do("set_weights", "default", {"w": 5.0}, saw=2)
+
+    assert in_force(desk, model)[2].weight_values() == {"w": 5.0}
+    desk.clock.now = NOON + HOUR
+    assert in_force(desk, model) == (3, "base", CTR)
+
+
+def test_a_new_profile_has_nothing_to_come_back_to(desk):
+    with pytest.raises(InvalidProfile, match="nothing to come back to"):
+        desk.put(CTR, ttl_s=60.0)
+
+
+def window(name="campaign", profile=LIKE, *, starts=HOUR, ends=2 * HOUR):
+    return Schedule(name=name, starts_at=NOON + starts, ends_at=NOON + ends, profile=profile)
+
+
+def test_a_schedule_takes_over_in_its_window_and_reverts_by_itself(desk, model):
+    desk.put(CTR)
+    desk.do("schedule", "default", window(), saw=1)
+
+    seen = []
+    for moment in (0 * HOUR, HOUR, 1.5 * HOUR, 2 * HOUR):
+        desk.clock.now = NOON + moment
+        seen.append(in_force(desk, model))
+
+    assert seen == [(2, "base", CTR), (2, "schedule:campaign", LIKE), (2, "schedule:campaign", LIKE), (2, "base", CTR)]
+
+
+def test_a_change_meanwhile_keeps_the_schedule_and_comes_back_after_it(desk, model):
+    desk.put(CTR)
+    desk.do("schedule", "default", window(), saw=1)
+    desk.clock.now = NOON + HOUR
+    desk.put(BOUNDED, saw=2)
+
+    assert in_force(desk, model) == (3, "schedule:campaign", LIKE)
+    desk.clock.now = NOON + 2 * HOUR
+    assert in_force(desk, model) == (3, "base", BOUNDED)
+
+
+def test_windows_never_overlap_and_one_may_begin_as_the_other_ends(desk):
+    desk.put(CTR)
+    desk.do("schedule", "default", window(), saw=1)
+
+    with pytest.raises(InvalidProfile, match="'campaign' and 'other' overlap"):
+        desk.do("schedule", "default", window("other", starts=1.5 * HOUR, ends=3 * HOUR), saw=2)
+    desk.do("schedule", "default", window("next", starts=2 * HOUR, ends=3 * HOUR), saw=2)
+
+
+def test_a_window_that_is_over_is_refused(desk):
+    desk.put(CTR)
+
+    with pytest.raises(InvalidProfile, match="over already"):
+        desk.do("schedule", "default", window(starts=-2 * HOUR, ends=-HOUR), saw=1)
+
+
+def test_a_scheduled_formula_that_no_model_can_use_is_refused_when_it_is_written(desk):
+    desk.put(CTR)
+
+    with pytest.raises(FormulaError) as refused:
+        desk.do("schedule", "default", window(profile=NONSENSE), saw=1)
+
+    assert refused.value.path == "/schedule:campaign/formula"
+
+
+def test_an_open_window_can_be_cancelled(desk, model):
+    desk.put(CTR)
+    desk.do("schedule", "default", window(), saw=1)
+    desk.clock.now = NOON + HOUR
+    desk.do("cancel", "default", "campaign", saw=2)
+
+    assert in_force(desk, model) == (3, "base", CTR)
+    with pytest.raises(UnknownRevision, match="no schedule 'campaign'"):
+        desk.do("cancel", "default", "campaign", saw=3)
+
+
+# --- rolling back ---
+
+
+def test_a_rollback_writes_the_revision_before_again_as_a_new_one(desk, model):
+    desk.put(CTR)
+    desk.put(LIKE, saw=1)
+
+    written = desk.do("roll_back", "default", saw=2, reason="clicks fell")
+
+    assert in_force(desk, model) == (3, "base", CTR)
+    assert (written.revision.action, written.revision.reason) == ("rollback", "to revision 1: clicks fell")
+
+
+def test_a_rollback_takes_any_earlier_revision_with_its_schedules_but_not_those_that_are_over(desk, model):
+    desk.put(CTR)
+    desk.do("schedule", "default", window(), saw=1)
+    desk.do("schedule", "default", window("later", starts=3 * HOUR, ends=9 * HOUR), saw=2)
+    desk.put(LIKE, saw=3)
+    desk.do("cancel", "default", "later", saw=4)
+    desk.clock.now = NOON + 2 * HOUR
+
+    back = desk.do("roll_back", "default", saw=5, to=3)
+
+    assert [schedule.name for schedule in back.plan.schedules] == ["later"]
+    assert in_force(desk, model) == (6, "base", CTR)
+
+
+@pytest.mark.parametrize("to", [0, 3, 9])
+def test_a_rollback_to_what_is_not_earlier_is_refused(desk, to):
+    desk.put(CTR)
+    desk.put(LIKE, saw=1)
+    desk.put(CTR, saw=2)
+
+    with pytest.raises(UnknownRevision):
+        desk.do("roll_back", "default", saw=3, to=to)
+
+
+# --- models that come and go ---
+
+
+def test_a_version_under_which_a_live_profile_would_break_is_refused(desk, model):
+    desk.put(LIKE, name="likes")
 
     with pytest.raises(ModelRejected, match="likes"):
-        book.check_model(without(model, "like"), model)
+        desk.book.check_model(without(model, "like"), model)
 
 
-def test_a_version_that_keeps_what_the_live_profiles_read_is_accepted(model):
-    book = opened(model)
-    asyncio.run(book.write(DEFAULT_PROFILE, CTR, [model]))
+def test_a_version_under_which_a_window_to_come_would_break_is_refused(desk, model):
+    desk.put(CTR)
+    desk.do("schedule", "default", window(), saw=1)
 
-    book.check_model(without(model, "like"), model)
+    with pytest.raises(ModelRejected, match="schedule:campaign"):
+        desk.book.check_model(without(model, "like"), model)
+    desk.clock.now = NOON + 2 * HOUR
+    desk.book.check_model(without(model, "like"), model)
 
 
-def test_a_first_model_and_a_profile_that_never_fitted_break_nothing(model):
-    book = opened(model)
-    asyncio.run(book.write("likes", LIKE, [model]))
+def test_a_version_that_keeps_what_the_live_profiles_read_is_accepted(desk, model):
+    desk.put(CTR)
+
+    desk.book.check_model(without(model, "like"), model)
+
+
+def test_a_first_model_and_a_profile_that_never_fitted_break_nothing(desk, model):
+    desk.put(LIKE, name="likes")
     poor = without(model, "like", version=1, name="other")
 
-    book.check_model(poor, None)
-    book.check_model(without(model, "like", version=2, name="other"), poor)
+    desk.book.check_model(poor, None)
+    desk.book.check_model(without(model, "like", version=2, name="other"), poor)
 
 
-def test_writers_at_the_same_time_leave_the_newest_revision_in_force(model):
-    book = opened(model)
+def test_temporary_changes_and_schedules_survive_a_restart(desk, model):
+    desk.put(CTR)
+    desk.do("schedule", "default", window(), saw=1)
+    desk.put(BOUNDED, saw=2, ttl_s=1800.0)
 
-    async def write_all():
-        return await asyncio.gather(*(book.write("a", CTR, [model]) for _ in range(10)))
+    again = Desk(model, store=desk.store)
 
-    numbers = [revision.revision for revision in asyncio.run(write_all())]
-
-    assert sorted(numbers) == list(range(1, 11))
-    assert book.revision("a").revision == 10
+    assert in_force(again, model) == (3, "temporary", BOUNDED)
+    again.clock.now = NOON + HOUR
+    assert in_force(again, model) == (3, "schedule:campaign", LIKE)
+    assert again.book.standing("default").plan == FusionPlan(
+        profile=CTR, temporary=Temporary(until=NOON + HOUR / 2, profile=BOUNDED), schedules=(window(),)
+    )

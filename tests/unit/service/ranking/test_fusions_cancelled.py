@@ -6,40 +6,47 @@ import threading
 import pytest
 
 from contract.fusion import FusionProfile
-from service.ranking.fusions import DEFAULT_PROFILE, FusionBook
-from service.stores.memory import MemoryFusionStore
-from tests.fakes import PATIENCE_S, FakeModel
+from service.ranking.compiling import ProfileCompiler
+from service.ranking.editing import Author, FusionEditor
+from service.ranking.fusions import FAMILY, FusionBook
+from service.stores.memory import MemoryRevisionStore
+from tests.fakes import PATIENCE_S, FakeCatalog, FakeModel
 
 
-class SlowStore(MemoryFusionStore):
+class SlowStore(MemoryRevisionStore):
     """Keeps a revision only when the test says so."""
 
     def __init__(self):
         super().__init__()
-        self.entered = threading.Event()
-        self.gate = threading.Event()
+        self.entered, self.gate, self.kept = threading.Event(), threading.Event(), threading.Event()
 
-    def append(self, profile_name, profile):
+    def append(self, change):
         self.entered.set()
         assert self.gate.wait(PATIENCE_S), "the test never opened the gate"
-        return super().append(profile_name, profile)
+        try:
+            return super().append(change)
+        finally:
+            self.kept.set()
 
 
 def test_a_change_whose_caller_left_is_in_force_once_it_is_kept():
     async def scenario():
-        model, store = FakeModel(), SlowStore()
-        book = FusionBook(store)
-        writing = asyncio.create_task(book.write(DEFAULT_PROFILE, FusionProfile(formula="ctr"), [model]))
+        store, compiler = SlowStore(), ProfileCompiler()
+        book = FusionBook(compile_profile=compiler)
+        editor = FusionEditor(store=store, book=book, catalog=FakeCatalog(FakeModel()), compile_profile=compiler)
+        writing = asyncio.create_task(editor.put("default", FusionProfile(formula="ctr"), Author(name="ana")))
         assert await asyncio.to_thread(store.entered.wait, PATIENCE_S)
         writing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await writing
         store.gate.set()
-        # The next writer waits behind the abandoned one, so when it is through both have ended.
-        await book.write("another", FusionProfile(formula="ctr"), [model])
-        return book.profiles(), store.latest()
+        # Whatever comes next on the loop runs after the abandoned change has ended.
+        assert await asyncio.to_thread(store.kept.wait, PATIENCE_S)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait_for(asyncio.gather(*others), PATIENCE_S)
+        return book, store
 
-    in_force, kept = asyncio.run(scenario())
+    book, store = asyncio.run(scenario())
 
-    assert in_force == kept
-    assert set(kept) == {DEFAULT_PROFILE, "another"}
+    assert {FAMILY + name: standing.revision for name, standing in book.profiles().items()} == store.latest()
+    assert set(store.latest()) == {"fusion/default"}

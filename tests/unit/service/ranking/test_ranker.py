@@ -1,6 +1,5 @@
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from contract.errors import EncodingError
 from contract.fusion import FusionProfile, compile_fusion
 from service.errors import InvalidField, UnknownModel
-from service.ports import FusionRevision
+from service.ports import InForce
 from service.ranking.query import RankQuery
 from service.ranking.ranker import Ranker
 from tests.fakes import FakeCatalog, FakeModel, ManualClock, Recorder
@@ -32,11 +31,8 @@ class FakeFusions:
         self.profile = FusionProfile(formula=formula, weights=weights)
 
     def current(self, profile_name, model):
-        now = datetime(2026, 1, 1, tzinfo=UTC)
-        revision = FusionRevision(
-            profile_name=profile_name, revision=self.revision, profile=self.profile, created_at=now
-        )
-        return revision, compile_fusion(self.profile, model.manifest.formula_variables())
+        fusion = compile_fusion(self.profile, model.manifest.formula_variables())
+        return InForce(profile=profile_name, revision=self.revision, variant="base", fusion=fusion)
 
 
 def rank(query=QUERY, *, model=None, fusions=None, observer=None, clock=None):
@@ -55,7 +51,7 @@ def test_the_candidates_come_back_by_the_formula_of_their_heads():
     scores = 2.0 * result.heads["ctr"].astype(np.float64) * np.log1p(result.heads["duration_seconds"].astype(float))
     assert result.order.tolist() == np.argsort(-scores).tolist()
     assert result.scores == pytest.approx(np.sort(scores)[::-1], rel=1e-9)
-    assert (result.manifest.name, result.model_version, result.fusion_revision) == ("tiny", 1, 1)
+    assert (result.manifest.name, result.model_version, result.in_force.revision) == ("tiny", 1, 1)
 
 
 def test_only_as_many_as_asked_come_back_with_the_heads_of_all():
@@ -72,8 +68,8 @@ def test_a_fusion_that_changes_meanwhile_does_not_reach_a_request_in_flight():
     during = rank(model=model, fusions=fusions)
     after = rank(model=FakeModel(), fusions=fusions)
 
-    assert (during.fusion_revision, during.order.tolist()) == (1, [1, 2, 0])
-    assert (after.fusion_revision, after.order.tolist()) == (2, [0, 2, 1])
+    assert (during.in_force.revision, during.order.tolist()) == (1, [1, 2, 0])
+    assert (after.in_force.revision, after.order.tolist()) == (2, [0, 2, 1])
 
 
 def test_a_request_may_change_a_weight_for_itself():

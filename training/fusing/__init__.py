@@ -1,0 +1,1 @@
+"""Learned fusion and search: logged impressions in, a fusion bundle or better weights out."""
