@@ -7,7 +7,7 @@ import numpy as np
 from contract.fusion import FusionProfile
 from service.ranking.blocks import Block, Part, parts_of
 from service.ranking.kept import KeptModel, KeptRequest, Unpacked
-from service.ranking.preview import PreviewJob, compile_kept
+from service.ranking.preview import KeptProfileCompiler, PreviewJob
 from tests.factories import tiny_manifest
 
 TINY = KeptModel.of(tiny_manifest(), 1)
@@ -33,7 +33,7 @@ def kept_request(
         profile=profile,
         size=size,
         taken_at=-age,
-        own_weights=False,
+        turned=False,
         segments=segments or ("x",) * len(model.segments),
         packed=unpacked.pack(),
     )
@@ -48,7 +48,7 @@ def job(before, after, *, requests, top_k=10, segment_by=None, budget_s=60.0):
     before, after = (formula(each) if isinstance(each, str) else each for each in (before, after))
     return PreviewJob(
         models={request.model.key: request.model for request in requests},
-        compile_kept=compile_kept,
+        compile_kept=KeptProfileCompiler(),
         before=before,
         after=after,
         top_k=top_k,

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from scipy.stats import kendalltau
 from starlette.testclient import TestClient
 
 from service.app import build_components, create_app
-from service.settings import Settings
-from tests.conftest import ROOT, TOKEN
+from service.runtime.aside import Aside
+from tests.conftest import TOKEN
 from tests.fakes import PATIENCE_S
 from tests.kept import run_here
 
@@ -41,6 +42,12 @@ class Service:
         response = self.client.post("/v1/rank", json=body | changes)
         self.parts.reservoir.settle()
         return response
+
+    def write(self, **profile):
+        """Write the default profile as an operator does: look at it, then change what was seen."""
+        path = "/v1/admin/fusion/default"
+        headers = {"If-Match": self.client.get(path).headers["etag"]}
+        assert self.client.put(path, json=profile, headers=headers).status_code == 200
 
     def preview(self, status=200, **body):
         response = self.client.post(PREVIEW, json=body)
@@ -75,18 +82,18 @@ def test_a_preview_says_what_the_change_then_does(service, body):
     """Every number is worked out again from the answers before and after the change."""
     sent = list(requests(body, 12))
     before = [service.rank(each).json()["results"] for each in sent]
-    change = {"formula": "rank(ctr) + w * log1p(duration_seconds) * hour_like", "weights": {"w": 0.3}}
-    change["formula"] = "rank(ctr) + w * log1p(duration_seconds) - 0.01 * price"
+    change = {"formula": "rank(ctr) + w * log1p(duration_seconds) - 0.01 * price", "weights": {"w": 0.3}}
 
     told = service.preview(**change, top_k=4, segment_by="device")
-    assert service.client.put("/v1/admin/fusion/default", json=change).status_code == 200
+    service.write(**change)
     after = [service.rank(each).json()["results"] for each in sent]
 
-    tops = [([r["item_id"] for r in old[:4]], [r["item_id"] for r in new[:4]]) for old, new in zip(before, after)]
+    pairs = list(zip(before, after, strict=True))
+    tops = [([r["item_id"] for r in old[:4]], [r["item_id"] for r in new[:4]]) for old, new in pairs]
     overlap = np.mean([len(set(old) & set(new)) / 4 for old, new in tops])
     assert told["change"]["top_k_overlap"] == pytest.approx(overlap)
     assert told["change"]["first_changed"] == pytest.approx(np.mean([old[0] != new[0] for old, new in tops]))
-    assert told["change"]["kendall_tau"] == pytest.approx(np.mean([_tau(*both) for both in zip(before, after)]))
+    assert told["change"]["kendall_tau"] == pytest.approx(np.mean([_tau(*both) for both in pairs]))
     for head, means in told["change"]["heads"].items():
         assert means["before"] == pytest.approx(_mean(before, head))
         assert means["after"] == pytest.approx(_mean(after, head))
@@ -106,8 +113,6 @@ def _mean(results, head):
 
 
 def _tau(before, after):
-    from scipy.stats import kendalltau
-
     scores = {result["item_id"]: result["score"] for result in after}
     return kendalltau([r["score"] for r in before], [scores[r["item_id"]] for r in before]).statistic
 
@@ -128,7 +133,7 @@ def test_segments_hold_their_own_requests_and_say_when_they_are_few(service, bod
 
 def test_weights_alone_are_compared_with_those_in_force(service, body):
     profile = {"formula": "a * ctr + b * like", "weights": {"a": 1.0, "b": 0.0}}
-    assert service.client.put("/v1/admin/fusion/default", json=profile).status_code == 200
+    service.write(**profile)
     for each in requests(body, 3):
         service.rank(each)
 
@@ -143,7 +148,7 @@ def test_kept_requests_are_compared_under_the_formula_of_now_not_that_of_then(se
     for each in requests(body, 3):
         service.rank(each)
     change = {"formula": "like", "weights": {}}
-    assert service.client.put("/v1/admin/fusion/default", json=change).status_code == 200
+    service.write(**change)
 
     told = service.preview(**change)
 
@@ -162,7 +167,7 @@ def test_a_preview_changes_nothing(service, body):
 
 def test_requests_that_the_fusion_in_force_refuses_are_traffic_too(service, body):
     strict = {"formula": "log(0 - ctr)", "non_finite": "fail"}
-    assert service.client.put("/v1/admin/fusion/default", json=strict).status_code == 200
+    service.write(**strict)
     assert service.rank(body).status_code == 422
 
     told = service.preview(formula="ctr")
@@ -222,7 +227,7 @@ REFUSED = {
     "nothing": ({}, "invalid_profile", ""),
     "a top k of zero": ({"formula": "ctr", "top_k": 0}, "invalid_profile", "/top_k"),
     "a segment that tells nothing apart": ({"formula": "ctr", "segment_by": "price"}, "invalid_field", "/segment_by"),
-    "a learned profile": ({"kind": "model", "model": "m", "version": 1}, "invalid_formula", "/kind"),
+    "a learned profile that is not served": ({"kind": "model", "model": "m", "version": 1}, "invalid_formula", ""),
 }
 
 
@@ -281,17 +286,31 @@ def test_metrics_tell_how_many_requests_are_kept_and_how_long_previews_take(serv
     assert "\nfulcrum_preview_seconds_count 1.0\n" in text
 
 
-def test_a_process_of_its_own_gives_the_same_answer(settings, body):
-    here = Service(settings)
-    with here.client:
-        aside = Service(Settings(models_dir=ROOT / "models_onnx", fusion_store=":memory:", admin_token=TOKEN))
-        aside.parts = build_components(aside_settings := settings.model_copy(update={"fusion_store": ":memory:"}))
-        aside.client = TestClient(create_app(aside_settings, aside.parts))
-        aside.client.headers["Authorization"] = f"Bearer {TOKEN}"
-        with aside.client:
-            for each in requests(body, 5):
-                here.rank(each)
-                aside.rank(each)
-            proposed = {"formula": "rank(like) + ctr", "segment_by": "device"}
+def test_an_arm_of_an_experiment_is_traffic_of_its_own_profile(service, body):
+    assert service.client.put("/v1/admin/fusion/like", json={"formula": "like"}).status_code == 200
+    layer = {
+        "unit": "user",
+        "experiments": [{"name": "e", "share": 1.0, "arms": [{"name": "like", "share": 1.0, "profile": "like"}]}],
+    }
+    assert service.client.put("/v1/admin/experiments/e", json=layer).status_code == 200
+    service.rank(body)
 
-            assert aside.preview(**proposed)["change"] == here.preview(**proposed)["change"]
+    told = service.client.post("/v1/admin/fusion/like/preview", json={"formula": "ctr"}).json()
+
+    assert told["traffic"]["requests"] == 1
+    assert service.preview(formula="ctr")["traffic"]["requests"] == 0
+
+
+def test_a_process_of_its_own_gives_the_same_answer(settings, service, body):
+    aside = Service(settings.model_copy(update={"fusion_store": ":memory:"}), aside=Aside())
+    with aside.client:
+        for each in requests(body, 5):
+            service.rank(each)
+            aside.rank(each)
+        proposed = {"formula": "rank(like) + ctr", "segment_by": "device"}
+
+        here, there = service.preview(**proposed), aside.preview(**proposed)
+
+    assert there["traffic"]["requests"] == 5
+    assert there["change"]["heads"]["like"] == pytest.approx(here["change"]["heads"]["like"])
+    assert there["change"]["kendall_tau"] == pytest.approx(here["change"]["kendall_tau"])

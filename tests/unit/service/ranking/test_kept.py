@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from contract.features import Categorical, FeatureSchema, Hashed
+from service.ports import Assignment
 from service.ranking.kept import MISSING, OTHER_VALUE, IdHash, KeptModel, Unpacked, keep, segment_fields
 from service.ranking.query import RankQuery
 from tests.factories import tiny_manifest, tiny_schema
@@ -31,14 +32,13 @@ def people_schema():
 def kept(request, *, item_ids=("i1", "i2"), candidates=None, stored=None, schema=None, weights=None, heads=None):
     manifest = tiny_manifest().model_copy(update={"features": schema or people_schema()})
     model = KeptModel.of(manifest, 3)
-    query = RankQuery(
-        item_ids=list(item_ids), request=request, candidates=candidates or {}, weights=weights or {}, profile="p"
-    )
+    query = RankQuery(item_ids=list(item_ids), request=request, candidates=candidates or {})
     heads = heads or {name: np.zeros(len(item_ids), dtype=np.float32) for name in model.heads}
     return keep(
         query,
         model=model,
         schema=manifest.features,
+        by=Assignment(model=None, profile="p", weights=weights or {}),
         heads=heads,
         stored=stored or {},
         taken_at=5.0,
@@ -126,6 +126,6 @@ def test_long_lists_and_odd_ids_are_hashed_in_order():
     assert found.tolist() == [int(IdHash(KEY).one(each), 16) for each in ids]
 
 
-def test_a_request_remembers_that_its_caller_had_turned_weights():
-    assert kept({}, weights={"w": 1.0}).own_weights
-    assert not kept({}).own_weights
+def test_a_request_remembers_its_profile_and_that_its_weights_were_turned():
+    assert kept({}).profile == "p"
+    assert (kept({}, weights={"w": 1.0}).turned, kept({}).turned) == (True, False)

@@ -7,7 +7,7 @@ from contract.errors import FormulaError
 from contract.fusion import FusionProfile, LearnedProfile
 from contract.weights import Weight
 from service.errors import InvalidField, PreviewBusy, UnknownProfile, WorkerFailed
-from service.ranking.preview import compile_kept
+from service.ranking.preview import KeptProfileCompiler
 from service.ranking.preview_desk import PreviewDesk
 from service.ranking.proposal import InForceProfile, Proposal
 from service.ranking.reservoir import Reservoir
@@ -39,7 +39,7 @@ class Desk:
         self.desk = PreviewDesk(
             reservoir=self.reservoir,
             in_force=self.in_force,
-            compile_kept=compile_kept,
+            compile_kept=KeptProfileCompiler(),
             catalog=self.catalog,
             run=run,
             observer=self.observer,

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from contract.features import Hashed
+from service.ports import Assignment
 from service.ranking.query import RankQuery
 from service.ranking.reservoir import Reservoir
 from tests.factories import tiny_manifest
@@ -30,9 +31,10 @@ def reservoir_of(max_requests=10, max_rows=10_000, *, clock=None, seed=0, decay_
 
 def offer(reservoir, size=2, *, model=None, profile="default", request=None, item_ids=None):
     item_ids = item_ids or [f"item-{number}" for number in range(size)]
-    query = RankQuery(item_ids=item_ids, request=request or {}, candidates={}, profile=profile)
+    query = RankQuery(item_ids=item_ids, request=request or {}, candidates={})
     heads = {name: np.full(len(item_ids), 0.5, dtype=np.float32) for name in HEADS}
-    reservoir.offer(model=model or FakeModel(), request=query, heads=heads, stored={})
+    by = Assignment(model=None, profile=profile, weights={})
+    reservoir.offer(model=model or FakeModel(), request=query, by=by, heads=heads, stored={})
 
 
 MODEL = FakeModel()
