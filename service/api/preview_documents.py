@@ -49,7 +49,7 @@ def _traffic(answer: PreviewAnswer) -> dict[str, Any]:
         "is_complete": answer.chosen == (found.change.requests if found else 0),
         "oldest_s": found.oldest_s if found else None,
         "newest_s": found.newest_s if found else None,
-        "own_weights": found.own_weights if found else 0,
+        "turned": found.turned if found else 0,
         "versions": [_version(each) for each in answer.versions],
     }
 

@@ -92,9 +92,12 @@ def _send(process: subprocess.Popen[bytes], work: Any, parts: Iterable[Any]) -> 
 
 
 def _result(answer: bytes) -> Any:
-    if not answer:
-        raise WorkerFailed("the process ended without an answer", fix="try again; ask for fewer requests")
-    is_good, result = pickle.loads(answer)  # noqa: S301 - of our own process
+    try:
+        is_good, result = pickle.loads(answer)  # noqa: S301 - of our own process
+    except (EOFError, pickle.UnpicklingError):
+        raise WorkerFailed(
+            "the process ended without an answer", fix="try again when the machine is less busy, or ask for less"
+        ) from None
     if not is_good:
         raise WorkerFailed(f"the process failed: {result}", fix="see its traceback in the log")
     return result

@@ -24,7 +24,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the parent has to hear of it
         traceback.print_exc()
         answer = False, f"{type(error).__name__}: {error}"
-    source.close()  # the parent may still be writing
+    os.close(0)  # the parent may still be writing, and reads only when it is done
     with target:
         pickle.dump(answer, target)
 

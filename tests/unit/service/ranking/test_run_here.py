@@ -1,0 +1,10 @@
+import pytest
+
+from tests.kept import run_here
+from tests.suites.preview_runner import PreviewRunnerSuite
+
+
+class TestRunHere(PreviewRunnerSuite):
+    @pytest.fixture
+    def run(self):
+        return run_here
