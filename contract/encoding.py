@@ -18,6 +18,7 @@ from contract.features import (
     MISSING_ID,
     SIDES,
     UNKNOWN_ID,
+    Categorical,
     DenseField,
     FeatureSchema,
     Hashed,
@@ -28,10 +29,12 @@ from contract.features import (
     id_width,
 )
 from contract.scaling import scale
-from contract.values import id_column, list_column, numeric_column, vector_column
+from contract.values import id_column, list_column, numeric_column, vector_column, whole_numbers
 
 __all__ = ["Encoder", "hash_bucket", "numeric_column"]
 
+_SPARSEST = 8
+"""Places of an array a value of the vocabulary, at most."""
 _Lookup = Callable[[list[Any]], IntArray]
 
 
@@ -47,6 +50,11 @@ class Encoder:
         self._tables = {
             table: {value: FIRST_ID + row for row, value in enumerate(values)}
             for table, values in schema.vocabularies.items()
+        }
+        self._numbered = {
+            table: numbered
+            for table, values in schema.vocabularies.items()
+            if (numbered := _NumberedTable.of(values)) is not None
         }
         self._known = {side: {field.name for field in schema.on(side)} for side in SIDES}
 
@@ -117,6 +125,10 @@ class Encoder:
         place = f"{path}/{field.name}"
         if isinstance(field, Sequence):
             return self._sequence(field, values, rows, place)
+        if isinstance(field, Categorical) and field.table in self._numbered:
+            checked = whole_numbers(values, rows, place)
+            if checked is not None:
+                return self._numbered[field.table].find(checked).reshape(rows, 1)
         return self._lookup(field)(id_column(values, rows, field.dtype, place)).reshape(rows, 1)
 
     def _lookup(self, field: IdField) -> _Lookup:
@@ -141,6 +153,38 @@ class Encoder:
         if isinstance(field, Vector):
             return vector_column(field, values, rows, path=place)
         return scale(field.scaling, numeric_column(field, values, rows, path=place))
+
+
+class _NumberedTable:
+    """A vocabulary of whole numbers as an array, so that a column is one take and not a look-up a value.
+
+    Args:
+        lowest: The number of the array's first place.
+        ids: Table rows, int64; of numbers that the vocabulary does not hold, the row for unknown.
+    """
+
+    def __init__(self, lowest: int, ids: IntArray) -> None:
+        self._lowest = lowest
+        self._ids = ids
+
+    @classmethod
+    def of(cls, values: tuple[str, ...] | tuple[int, ...]) -> "_NumberedTable | None":
+        """Make it where all values are whole numbers that lie close enough together to be worth it."""
+        if not values or not all(isinstance(value, int) for value in values):
+            return None
+        numbers = [int(value) for value in values]
+        lowest, places = min(numbers), max(numbers) - min(numbers) + 1
+        if places > _SPARSEST * len(numbers):
+            return None
+        ids = np.full(places, UNKNOWN_ID, dtype=np.int64)
+        ids[np.array(numbers) - lowest] = FIRST_ID + np.arange(len(numbers))
+        return cls(lowest, ids)
+
+    def find(self, values: IntArray) -> IntArray:
+        """Give the table row of each value."""
+        places = values - self._lowest
+        inside = (values >= self._lowest) & (values < self._lowest + len(self._ids))
+        return np.where(inside, self._ids.take(places, mode="clip"), UNKNOWN_ID)
 
 
 def hash_bucket(values: list[Any], buckets: int) -> IntArray:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.arrays import FloatArray
+from contract.arrays import FloatArray, IntArray
 from contract.errors import EncodingError
 from contract.features import Numeric, Vector
 
-__all__ = ["checked_length", "id_column", "list_column", "numeric_column", "vector_column"]
+__all__ = ["checked_length", "id_column", "list_column", "numeric_column", "vector_column", "whole_numbers"]
 
 _WANTED: dict[str, tuple[type, ...]] = {"string": (str,), "int": (int,), "float": (int, float)}
 _NAMES = {"string": "a string", "int": "a whole number", "float": "a number"}
@@ -86,6 +86,23 @@ def id_column(values: Any, rows: int, dtype: str, place: str) -> list[Any]:
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind == "f":
         plain = [None if value != value else value for value in plain]
     return _checked(plain, dtype, _in_column(place))
+
+
+def whole_numbers(values: Any, rows: int, place: str) -> IntArray | None:
+    """Give a column of whole numbers as int64 ``[rows]`` where it is just that; None where anything else is in it.
+
+    Raises:
+        EncodingError: For a wrong length.
+    """
+    checked_length(values, rows, place)
+    if isinstance(values, np.ndarray):
+        return values.astype(np.int64) if values.ndim == 1 and values.dtype.kind == "i" else None
+    if set(map(type, values)) != {int}:
+        return None
+    try:
+        return np.array(values, dtype=np.int64)
+    except OverflowError:
+        return None
 
 
 def list_column(values: Any, rows: int, dtype: str, most: int, place: str) -> tuple[list[Any], NDArray[np.int64]]:

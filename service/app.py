@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from service.api.admin import admin_router
 from service.api.auth import AdminGate
+from service.api.bodies import BodyReader
 from service.api.decode import Decoder
 from service.api.errors import install_error_handlers
 from service.api.experiments import experiments_router
@@ -64,7 +65,8 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
         default_deadline_ms=settings.default_deadline_ms,
         clock=time.monotonic,
     )
-    app.include_router(rank_router(ranker=ranker, decoder=decoder, metrics=parts.metrics))
+    read = BodyReader(max_bytes=settings.max_body_bytes)
+    app.include_router(rank_router(ranker=ranker, decoder=decoder, read=read, metrics=parts.metrics))
     app.include_router(models_router(parts.registry))
     gate = AdminGate(admin_tokens(settings))
     app.include_router(model_admin_router(registry=parts.registry, gate=gate))

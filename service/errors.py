@@ -6,6 +6,7 @@
     ├── InvalidRequest           the document itself is wrong
     │   ├── MalformedBody        not JSON, or not an object
     │   ├── InvalidField         a field is unknown, missing, of the wrong type or out of range
+    │   ├── UnsupportedEncoding  the body is packed in a way that is not read here
     │   ├── EmptyCandidates      nothing to rank
     │   └── TooManyCandidates    more candidates than one request may carry
     ├── BodyTooLarge             more bytes than one request may carry
@@ -72,6 +73,12 @@ class MalformedBody(InvalidRequest):
     """The body is not a JSON object."""
 
     code = "malformed_body"
+
+
+class UnsupportedEncoding(InvalidRequest):
+    """The body is packed in a way that is not read here."""
+
+    code = "unsupported_encoding"
 
 
 class InvalidField(InvalidRequest):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
 
 from service.errors import EmptyCandidates, InvalidField, MalformedBody, TooManyCandidates
@@ -28,7 +29,9 @@ ENVELOPE = (
     "candidates",
     "weights",
     "return",
+    "layout",
 )
+LAYOUTS = ("rows", "columns")
 RETURNABLE = ("heads", "explain")
 MAX_DEADLINE_MS = 600_000.0
 _MAX_NAME = 128
@@ -83,8 +86,13 @@ class Decoder:
     default_deadline_ms: float | None
     clock: Callable[[], float]
 
-    def decode(self, document: dict[str, Any], *, request_id: str) -> RankQuery:
+    def decode(
+        self, document: dict[str, Any], *, request_id: str, candidates: Mapping[str, Any] | None = None
+    ) -> RankQuery:
         """Check a document and give the query that it asks.
+
+        Args:
+            candidates: Columns that came beside the document instead of in it: lists, or arrays of numbers.
 
         Raises:
             InvalidField: When a key is unknown, missing, or its value is of the wrong type or out of range.
@@ -92,7 +100,7 @@ class Decoder:
             TooManyCandidates: When there is more than allowed.
         """
         refuse_unknown_keys(document, ENVELOPE)
-        item_ids, columns = self._candidates(document)
+        item_ids, columns = self._candidates(document.get("candidates") if candidates is None else dict(candidates))
         wanted = _returned(document.get("return"))
         return RankQuery(
             request_id=request_id,
@@ -107,14 +115,14 @@ class Decoder:
             weights=_weights(_object_at(document, "weights")),
             with_heads="heads" in wanted,
             with_explanation="explain" in wanted,
+            in_columns=_in_columns(document.get("layout")),
         )
 
     def _deadline(self, given: Any) -> float | None:
         limit_ms = self.default_deadline_ms if given is None else _deadline_ms(given)
         return None if limit_ms is None else self.clock() + limit_ms / 1000.0
 
-    def _candidates(self, document: dict[str, Any]) -> tuple[list[ItemId], dict[str, list[Any]]]:
-        given = document.get("candidates")
+    def _candidates(self, given: Any) -> tuple[list[ItemId], dict[str, list[Any]]]:
         if isinstance(given, list):
             self._check_count(len(given))
             columns = _columns_of(given)
@@ -123,6 +131,8 @@ class Decoder:
         else:
             raise _wrong("/candidates", "an object of columns or a list of objects", given)
         item_ids = columns.pop(_ID, None)
+        if isinstance(item_ids, np.ndarray):
+            item_ids = item_ids.tolist()
         if not isinstance(item_ids, list):
             raise _wrong(f"/candidates/{_ID}", "a list of strings or whole numbers", item_ids)
         self._check_count(len(item_ids))
@@ -181,7 +191,7 @@ def _check_ids(item_ids: list[Any], *, rows: bool) -> None:
 
 def _check_lengths(columns: dict[str, list[Any]], count: int) -> None:
     for name, column in columns.items():
-        if not isinstance(column, list):
+        if not isinstance(column, list | np.ndarray):
             raise _wrong(_at("/candidates", name), "a list with one value for each candidate", column)
         if len(column) != count:
             raise InvalidField(
@@ -242,6 +252,12 @@ def _returned(value: Any) -> list[Any]:
                 path=f"/return/{position}",
             )
     return value
+
+
+def _in_columns(value: Any) -> bool:
+    if value is None or value in LAYOUTS:
+        return bool(value == "columns")
+    raise _wrong("/layout", " or ".join(f'"{layout}"' for layout in LAYOUTS), value)
 
 
 def _is_number(value: Any) -> bool:

@@ -11,12 +11,18 @@ from service.api.explanation import explained
 from service.ports import Exposure
 from service.ranking.query import RankResult
 
-__all__ = ["encode_result", "exposure_documents"]
+__all__ = ["encode_result", "envelope", "exposure_documents"]
 
 
 def encode_result(result: RankResult) -> bytes:
     """Give the JSON of a ranking; float32 heads come back exactly, a score that is not finite is null."""
-    document = {
+    results = _columns(result) if result.query.in_columns else _rows(result)
+    return orjson.dumps({**envelope(result), "results": results})
+
+
+def envelope(result: RankResult) -> dict[str, Any]:
+    """Give all of an answer but its results."""
+    document: dict[str, Any] = {
         "request_id": result.query.request_id,
         "model": {"name": result.manifest.name, "version": result.model_version},
         "fusion": {
@@ -24,14 +30,13 @@ def encode_result(result: RankResult) -> bytes:
             "revision": result.in_force.revision,
             "variant": result.in_force.variant,
         },
-        "results": _results(result),
         "timings_ms": {stage: round(s * 1000.0, 4) for stage, s in result.timings.stages.items()},
         "degraded": False,
         "unknown_items": int(np.count_nonzero(result.unknown_items)),
     }
     if result.exposures:
         document["experiments"] = exposure_documents(result.exposures)
-    return orjson.dumps(document)
+    return document
 
 
 def exposure_documents(exposures: Sequence[Exposure]) -> list[dict[str, Any]]:
@@ -48,7 +53,21 @@ def exposure_documents(exposures: Sequence[Exposure]) -> list[dict[str, Any]]:
     return documents
 
 
-def _results(result: RankResult) -> list[dict[str, Any]]:
+def _columns(result: RankResult) -> dict[str, Any]:
+    """Give the results as columns, best first: about a third of the bytes and of the time of one object each."""
+    item_ids = result.query.item_ids
+    columns: dict[str, Any] = {
+        "item_id": [item_ids[position] for position in result.order.tolist()],
+        "score": result.scores.tolist(),
+    }
+    if result.query.with_heads:
+        columns["heads"] = {name: values[result.order].tolist() for name, values in result.heads.items()}
+    if result.query.with_explanation:
+        columns["explain"] = list(explained(result.explanation))
+    return columns
+
+
+def _rows(result: RankResult) -> list[dict[str, Any]]:
     item_ids = result.query.item_ids
     # orjson writes what is not finite as null.
     rows = [

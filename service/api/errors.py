@@ -28,6 +28,7 @@ from service.errors import (
     Unauthorized,
     Unavailable,
     UnreadableDocument,
+    UnsupportedEncoding,
 )
 from service.telemetry.logging import current_request_id
 
@@ -45,6 +46,7 @@ PROBLEM_TYPE = "application/problem+json"
 
 STATUSES: dict[type[Exception], int] = {
     MalformedBody: 400,
+    UnsupportedEncoding: 415,
     InvalidRequest: 422,
     BodyTooLarge: 413,
     NotFound: 404,

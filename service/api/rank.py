@@ -2,11 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from service.api.arrow import ARROW_TYPE, encode_arrow, parse_arrow
+from service.api.bodies import BodyReader
 from service.api.decode import Decoder, parse_object, text_at
 from service.api.encode import encode_result, exposure_documents
 from service.api.schemas import RankRequest, RankResponse, json_body, problems
@@ -24,43 +27,62 @@ _ROUTE: dict[str, Any] = {
     "response_model": None,
     "responses": {
         200: {"model": RankResponse},
-        **problems(400, 404, 413, 422, 429, 500, 503, 504),
+        **problems(400, 404, 413, 415, 422, 429, 500, 503, 504),
     },
     "openapi_extra": json_body(RankRequest),
 }
 
 
-def rank_router(*, ranker: Ranker, decoder: Decoder, metrics: Metrics) -> APIRouter:
+def rank_router(*, ranker: Ranker, decoder: Decoder, read: BodyReader, metrics: Metrics) -> APIRouter:
     """Give the route that ranks."""
     router = APIRouter()
 
     @router.post("/v1/rank", **_ROUTE)
     async def rank(request: Request) -> Response:
         """Score every candidate with every head of the model, fuse the heads, give the best first."""
-        query = await _decoded(await request.body(), decoder)
+        decode = _decode_arrow if _named(request, "content-type") else _decode_json
+        query = await _decoded(await read(request), decode, decoder)
         result = await ranker.rank(query)
         exposures_scope.set(exposure_documents(result.exposures))
-        begin = time.perf_counter()
-        body = encode_result(result)
-        metrics.observe_stage("encode", time.perf_counter() - begin)
-        return Response(body, media_type="application/json")
+        with metrics.stage("encode"):
+            if _named(request, "accept"):
+                return Response(encode_arrow(result), media_type=ARROW_TYPE)
+            return Response(encode_result(result), media_type="application/json")
 
     return router
 
 
-async def _decoded(body: bytes, decoder: Decoder) -> RankQuery:
+_Decode = Callable[[bytes, Decoder], RankQuery]
+
+
+def _named(request: Request, header: str) -> bool:
+    return ARROW_TYPE in request.headers.get(header, "").lower()
+
+
+async def _decoded(body: bytes, decode: _Decode, decoder: Decoder) -> RankQuery:
     if len(body) <= _OFF_LOOP_BYTES:
-        return _decode(body, decoder)
+        return decode(body, decoder)
     # A large body would hold up everyone else on the loop for as long as it takes to parse.
-    query = await asyncio.to_thread(_decode, body, decoder)
+    query = await asyncio.to_thread(decode, body, decoder)
     request_id_scope.set(query.request_id)
     return query
 
 
-def _decode(body: bytes, decoder: Decoder) -> RankQuery:
+def _decode_json(body: bytes, decoder: Decoder) -> RankQuery:
     begin = time.perf_counter()
     document = parse_object(body)
+    query = decoder.decode(document, request_id=_request_id(document))
+    return replace(query, decode_s=time.perf_counter() - begin)
+
+
+def _decode_arrow(body: bytes, decoder: Decoder) -> RankQuery:
+    begin = time.perf_counter()
+    document, columns = parse_arrow(body)
+    query = decoder.decode(document, request_id=_request_id(document), candidates=columns)
+    return replace(query, decode_s=time.perf_counter() - begin)
+
+
+def _request_id(document: dict[str, Any]) -> str:
     request_id = text_at(document, "request_id") or current_request_id()
     request_id_scope.set(request_id)
-    query = decoder.decode(document, request_id=request_id)
-    return replace(query, decode_s=time.perf_counter() - begin)
+    return request_id

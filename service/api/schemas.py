@@ -51,6 +51,9 @@ class RankRequest(_Document):
     weights: dict[str, float] | None = Field(
         None, description="Replaces weights of the profile, for this request alone."
     )
+    layout: Literal["rows", "columns"] | None = Field(
+        None, description="How results are given: one object each (when left out), or as columns, best first."
+    )
     return_: list[Literal["heads", "explain"]] | None = Field(
         None, alias="return", description="What else to give for each result."
     )
@@ -133,13 +136,22 @@ class ExposureDocument(_Document):
     fallback: str | None = Field(None, description="Why the arm was not served; left out where it was.")
 
 
+class ResultColumns(_Document):
+    """The ranked candidates as columns of equal length, best first; `explain` covers the first 100."""
+
+    item_id: list[str | int]
+    score: list[float | None]
+    heads: dict[str, list[float | None]] | None = None
+    explain: list[Explained] | None = None
+
+
 class RankResponse(_Document):
     """The ranking, best first."""
 
     request_id: str
     model: ModelName
     fusion: FusionName
-    results: list[Result]
+    results: list[Result] | ResultColumns
     timings_ms: dict[str, float] = Field(description="Milliseconds of each stage.")
     degraded: bool
     unknown_items: int = Field(description="Candidates that the item table does not know.")

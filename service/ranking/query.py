@@ -30,6 +30,7 @@ class RankQuery:
         deadline: Point on the monotonic clock, in seconds; None never expires.
         with_heads: Whether the caller wants the heads.
         with_explanation: Whether the caller wants to know why.
+        in_columns: Whether results are wanted as columns and not as one object each.
         decode_s: Seconds that decoding the body took.
     """
 
@@ -45,6 +46,7 @@ class RankQuery:
     deadline: float | None = None
     with_heads: bool = False
     with_explanation: bool = False
+    in_columns: bool = False
     decode_s: float = 0.0
 
 

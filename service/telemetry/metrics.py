@@ -4,7 +4,9 @@ No label takes a value that a client can invent: names of models and profiles co
 """
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -131,6 +133,15 @@ class Metrics:
     def observe_stage(self, stage: str, seconds: float) -> None:
         """Record one stage."""
         self._stage_seconds.labels(stage).observe(seconds)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Record how long the block takes as a stage."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.observe_stage(name, time.perf_counter() - begin)
 
     def observe_batch(self, *, rows: int, requests: int) -> None:
         """Record one graph call."""

@@ -232,3 +232,20 @@ def test_an_overlay_of_several_fields_is_as_if_they_had_been_there_from_the_star
     whole = encode(**(stored | sent))
     assert changed.ids.tobytes() == whole.ids.tobytes()
     assert changed.dense.tobytes() == whole.dense.tobytes()
+
+
+@given(
+    vocabulary=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-50, 50), min_size=1, max_size=60, unique=True),
+    values=st.lists(st.integers(-(2**70), 2**70) | st.integers(-60, 60) | st.none(), min_size=1, max_size=60),
+)
+def test_a_column_of_whole_numbers_gets_the_same_ids_whether_it_is_found_by_place_or_looked_up(vocabulary, values):
+    field = Categorical(name="f", side="candidate", dtype="int", table="t")
+    encoder = Encoder(FeatureSchema(fields=(field,), vocabularies={"t": tuple(vocabulary)}))
+    expected = [0 if v is None else vocabulary.index(v) + 2 if v in vocabulary else 1 for v in values]
+
+    assert encoder.encode("candidate", {"f": values}, len(values)).ids[:, 0].tolist() == expected
+    whole = [value for value in values if value is not None and -(2**63) <= value < 2**63]
+    if whole:
+        column = np.array(whole, dtype=np.int64)
+        kept = [vocabulary.index(v) + 2 if v in vocabulary else 1 for v in whole]
+        assert encoder.encode("candidate", {"f": column}, len(whole)).ids[:, 0].tolist() == kept
