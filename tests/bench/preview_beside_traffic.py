@@ -113,12 +113,12 @@ async def preview_without_pause(url, done):
     return count, json.loads(answer)
 
 
-async def bench(url, *, rounds, seconds, load):
+async def bench(url, *, rounds, seconds, rate):
     messages = [packed(url, "/v1/rank", body) for body in bodies(256, random.Random(0))]
-    most = len(await fire(url, messages, rate=0, seconds=6)) / 6
-    rate = load * most
-    typer.echo(f"{os.cpu_count()} cores, at most {most:.0f} requests a second, {rate:.0f} are sent")
-    await fire(url, messages, rate=rate, seconds=6)  # fills the reservoir
+    if not rate:
+        rate = len(await fire(url, messages, rate=0, seconds=3)) / 3 / 2
+    typer.echo(f"{os.cpu_count()} cores, {rate:.0f} requests a second, load {os.getloadavg()[0]:.1f}")
+    await fire(url, messages, rate=rate, seconds=8)  # fills the reservoir
     quiet, beside = [], []
     for number in range(rounds):
         for with_preview in (True, False) if number % 2 else (False, True):
@@ -163,10 +163,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each half of a round")
-    parser.add_argument("--load", type=float, default=0.5, help="share of the greatest rate that is sent")
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second; 0 takes half of what is possible")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, server(ROOT / "models_onnx", Path(folder) / "f.sqlite") as running:
-        summary(*asyncio.run(bench(running.url, rounds=given.rounds, seconds=given.seconds, load=given.load)))
+        summary(*asyncio.run(bench(running.url, rounds=given.rounds, seconds=given.seconds, rate=given.rate)))
 
 
 if __name__ == "__main__":
