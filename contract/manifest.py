@@ -63,6 +63,7 @@ class Manifest(Frozen):
     Args:
         inputs: Graph inputs, each side packed into an id and a dense array, and ``request_index``.
         heads: Named outputs with units; what fusion formulas may read.
+        precision: Of the large products; ``int8`` graphs use operators of ONNX Runtime's own.
         preactivation: Two graphs that are the whole one together; None where the network cannot be cut.
         fusion: The profile to serve with until an operator writes another.
         files: Plain file name to sha256 (hex), for every other file of the bundle.
@@ -79,6 +80,7 @@ class Manifest(Frozen):
     heads: tuple[Head, ...] = Field(min_length=1)
     fusion: FusionProfile
     files: dict[str, str]
+    precision: Literal["float32", "int8"] = "float32"
     preactivation: PreActivation | None = None
     provenance: Provenance
     metrics: dict[str, float] = Field(default_factory=dict)

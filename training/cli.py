@@ -30,6 +30,7 @@ from training.models.base import ModelConfig
 from training.models.registry import architectures
 from training.objectives import DEBIASINGS, OBJECTIVES, debias_named, make_objective
 from training.options import parse_options, parse_weights
+from training.quantising.checks import MOST_AUC_LOSS, Allowance
 from training.replay import replay as replay_dataset
 
 __all__ = ["data", "evaluate", "export", "models", "replay", "report", "train"]
@@ -41,6 +42,8 @@ _LOOKS = 20
 """Batches an epoch on which a report measures whether gradients agree."""
 
 Models = Annotated[Path, typer.Option("--models", help="Folder of bundles.")]
+Int8 = Annotated[bool, typer.Option("--int8", help="8-bit weights, refused where they cost too much.")]
+Int8Loss = Annotated[float, typer.Option("--int8-auc-loss", min=0, help="What 8-bit weights may cost of a head's AUC.")]
 
 
 @data.command()
@@ -104,6 +107,8 @@ def train(
     max_seconds: Annotated[float | None, typer.Option(min=1, help="Cap of durations in training.")] = None,
     allow_leak: Annotated[list[str] | None, typer.Option(help="A field that may give a label away.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="File to keep the trained model in, for export.")] = None,
+    int8: Int8 = False,
+    int8_auc_loss: Int8Loss = MOST_AUC_LOSS,
 ) -> None:
     """Train a ranker and publish it as the next version of its model, ready to serve."""
     config = TrainConfig(
@@ -130,7 +135,13 @@ def train(
     )
     with dataset_named(data, rows, seed) as dataset, progress_bar() as bar:
         bundle = pipeline.train_and_publish(
-            dataset, config, out, name=name or dataset.info.name, progress=_stages(bar), checkpoint=checkpoint
+            dataset,
+            config,
+            out,
+            name=name or dataset.info.name,
+            progress=_stages(bar),
+            checkpoint=checkpoint,
+            int8=Allowance(auc_loss=int8_auc_loss) if int8 else None,
         )
     show_report(bundle.report())
     console.print(f"published {bundle.path}; serve it with: fulcrum serve --models {out}")
@@ -143,11 +154,14 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the model; the data set's by default.")] = None,
     rows: Rows = None,
     seed: Seed = 0,
+    int8: Int8 = False,
+    int8_auc_loss: Int8Loss = MOST_AUC_LOSS,
 ) -> None:
     """Export a trained model again: ONNX graph, parity with torch, golden rows, report, published by rename."""
     trained = load_checkpoint(checkpoint)
     with dataset_named(data, rows, seed) as dataset:
-        bundle = pipeline.export_checkpoint(trained, dataset, out, name=name or dataset.info.name)
+        allowed = Allowance(auc_loss=int8_auc_loss) if int8 else None
+        bundle = pipeline.export_checkpoint(trained, dataset, out, name=name or dataset.info.name, int8=allowed)
     show_report(bundle.report())
     console.print(f"published {bundle.path}; serve it with: fulcrum serve --models {out}")
 

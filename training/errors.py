@@ -15,6 +15,7 @@
     ├── TrainingDiverged        the loss is not finite any more
     ├── CheckpointError         a checkpoint is missing or cannot be read
     ├── ParityError             the exported graph and torch disagree
+    ├── QuantisationError       8-bit weights cost more than is allowed
     ├── ReplayError             the server did not answer as it should
     └── ApplyError              the admin API refused a fusion, or did not answer
         └── ApplyConflict       somebody else changed the profile first
@@ -109,6 +110,12 @@ class ParityError(TrainingError):
     """The exported graph and torch disagree."""
 
     code = "parity_error"
+
+
+class QuantisationError(TrainingError):
+    """8-bit weights cost more accuracy than is allowed; nothing was published."""
+
+    code = "quantisation_error"
 
 
 class ReplayError(TrainingError):

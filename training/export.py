@@ -36,6 +36,7 @@ __all__ = [
     "input_specs",
     "output_specs",
     "quiet_exporter",
+    "random_inputs",
     "write_graph",
 ]
 
@@ -135,7 +136,11 @@ def write_graph(
     example: Mapping[str, NDArray[Any]],
     path: Path,
 ) -> None:
-    """Trace a module on an example and write its graph; the first size of every input stays free."""
+    """Trace a module on an example and write its graph; the first size of every input stays free.
+
+    Args:
+        module: Takes ``*tensors`` in the order of *inputs*.
+    """
     sizes = {str(spec.shape[0]): torch.export.Dim(str(spec.shape[0])) for spec in inputs}
     with quiet_exporter():
         program = torch.onnx.export(
@@ -224,6 +229,8 @@ def graph_session(path: Path, *, threads: int = 1) -> ort.InferenceSession:
     """Open a graph on the CPU."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    # 8-bit products are summed exactly on every processor: what is exported must not depend on this one.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

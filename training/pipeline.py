@@ -5,6 +5,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,12 @@ from contract.encoding import Encoder
 from contract.errors import FormulaError
 from contract.features import SIDES, FeatureSchema
 from contract.fusion import Fusion, FusionProfile, compile_fusion
-from contract.manifest import Manifest
+from contract.manifest import Manifest, PreActivation, TensorSpec
 from contract.tasks import DurationTask, Head, Task
 from training.balancing.base import checked_options
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.config import TrainConfig
+from training.data.batches import batches
 from training.data.columns import EncodedSplit, encode_split
 from training.data.format import Dataset
 from training.data.leaks import refuse_leaks
@@ -45,6 +48,8 @@ from training.pictures import draw_report
 from training.preactivation import export_halves
 from training.pretrained import start_pretrained
 from training.provenance import provenance
+from training.quantising.bundle import quantise_bundle, whole_outputs
+from training.quantising.checks import Allowance, Cost, check_noise, check_ranking
 from training.report import full_report
 from training.trainer import fit, naive_seconds
 
@@ -57,6 +62,9 @@ __all__ = [
     "without_nan",
 ]
 
+_MEASURED_LISTS, _MEASURED_BATCHES = 64, 16
+"""Lists that the ranges of 8-bit activations are measured on: 64 at a time, 16 times."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -64,6 +72,14 @@ class Progress:
 
     stage: Callable[[str, int], None] = lambda name, rows: None
     advance: Callable[[int], None] = lambda rows: None
+
+
+@dataclass(frozen=True)
+class _Int8:
+    """What 8-bit weights take: rows to measure ranges on, and what they may cost."""
+
+    validation: EncodedSplit
+    allowed: Allowance
 
 
 def train_and_publish(
@@ -74,6 +90,7 @@ def train_and_publish(
     name: str,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    int8: Allowance | None = None,
 ) -> Bundle:
     """Fit the schema, encode, train, export, check, report and publish.
 
@@ -82,6 +99,7 @@ def train_and_publish(
         config: The whole run.
         models: Folder of models; the bundle becomes its next version of *name*.
         checkpoint: File to keep the trained model in, for a later :func:`export_checkpoint`.
+        int8: Publish 8-bit weights, where they cost no more than this.
 
     Raises:
         TrainingError: Of any kind; nothing is published then.
@@ -115,27 +133,42 @@ def train_and_publish(
         )
         if checkpoint is not None:
             save_checkpoint(trained, checkpoint)
-        return _publish(trained, dataset, splits["test"], models, name)
+        return _publish(
+            trained, dataset, splits["test"], models, name, _Int8(splits["validation"], int8) if int8 else None
+        )
 
 
-def export_checkpoint(trained: Checkpoint, dataset: Dataset, models: Path, *, name: str) -> Bundle:
+def export_checkpoint(
+    trained: Checkpoint, dataset: Dataset, models: Path, *, name: str, int8: Allowance | None = None
+) -> Bundle:
     """Export a trained model again, check it, report it on the test split and publish it.
 
     Args:
         trained: From :func:`training.checkpoint.load_checkpoint`.
         dataset: Gives golden rows, item table and test split.
+        int8: As for :func:`train_and_publish`.
 
     Raises:
         TrainingError: Of any kind; nothing is published then.
     """
     with tempfile.TemporaryDirectory(prefix="fulcrum-columns-") as scratch:
-        test = encode_split(dataset, "test", trained.features, Path(scratch))
-        return _publish(trained, dataset, test, models, name)
+        test = encode_split(dataset, "test", trained.features, Path(scratch) / "test")
+        if int8 is None:
+            return _publish(trained, dataset, test, models, name, None)
+        validation = encode_split(dataset, "validation", trained.features, Path(scratch) / "validation")
+        return _publish(trained, dataset, test, models, name, _Int8(validation, int8))
 
 
-def _publish(trained: Checkpoint, dataset: Dataset, test: EncodedSplit, models: Path, name: str) -> Bundle:
+def _publish(
+    trained: Checkpoint,
+    dataset: Dataset,
+    test: EncodedSplit,
+    models: Path,
+    name: str,
+    int8: "_Int8 | None",
+) -> Bundle:
     with publish_bundle(models, name) as draft:
-        _write_bundle(draft, name, dataset, trained, test)
+        _write_bundle(draft, name, dataset, trained, test, int8)
     assert draft.bundle is not None  # noqa: S101 - publish_bundle raises where it cannot publish
     return draft.bundle
 
@@ -178,6 +211,7 @@ def _write_bundle(
     dataset: Dataset,
     trained: Checkpoint,
     test: EncodedSplit,
+    int8: "_Int8 | None",
 ) -> None:
     config, schema, tasks, model = trained.config, trained.features, trained.tasks, trained.model
     heads = trained.heads
@@ -188,9 +222,15 @@ def _write_bundle(
     export_graph(module, schema, model_path)
     # Shares are for catalogue items: without a table of those nothing would read the two graphs.
     halves = export_halves(module, schema, draft.path) if dataset.items_path is not None else None
-    golden_rows(dataset, Encoder(schema), model_path, heads).save(draft.path / GOLDEN_FILE)
     naive = {task.name: naive_seconds(model, task, test) for task in tasks if isinstance(task, DurationTask)}
-    report = _report(model_path, heads, tasks, profile, dataset, "test", test, schema, naive=naive)
+    reported = partial(_report, model_path, heads, tasks, profile, dataset, "test", test, schema, naive=naive)
+    cost = None
+    if int8 is not None:
+        halves, cost = _quantise(draft.path, halves, specs, int8, reported)
+    golden_rows(dataset, Encoder(schema), model_path, heads).save(draft.path / GOLDEN_FILE)
+    report = reported()
+    if cost is not None:
+        report["quantisation"] = cost.model_dump()
     report["training"] = list(trained.history)
     if gates := gate_statistics(model, test):
         report["gates"] = gates.model_dump(mode="json")
@@ -214,12 +254,33 @@ def _write_bundle(
             fusion=profile,
             files=draft.files(),
             preactivation=halves,
+            precision="float32" if int8 is None else "int8",
             provenance=provenance(
                 config.model_dump(mode="json"), data_fingerprint=dataset.fingerprint, seed=config.seed
             ),
             metrics=headline(report),
         )
     )
+
+
+def _quantise(
+    folder: Path,
+    halves: PreActivation | None,
+    specs: tuple[TensorSpec, ...],
+    int8: "_Int8",
+    reported: Callable[[], dict[str, Any]],
+) -> tuple[PreActivation | None, Cost]:
+    """Quantise the graphs in place, and hold them against what they were.
+
+    Raises:
+        QuantisationError: When that costs more than is allowed.
+    """
+    rows = [batch.inputs for batch in islice(batches(int8.validation, requests=_MEASURED_LISTS), _MEASURED_BATCHES)]
+    before, float_report = whole_outputs(folder / MODEL_FILE, rows), reported()
+    halves = quantise_bundle(folder, halves, specs, rows)
+    cost = check_noise(before, whole_outputs(folder / MODEL_FILE, rows), int8.allowed)
+    losses = check_ranking(float_report["heads"], reported()["heads"], int8.allowed)
+    return halves, Cost(noise=cost.noise, auc_loss=losses)
 
 
 def _report(

@@ -24,6 +24,9 @@ def import_peers(
     out: Annotated[Path, typer.Option(help="Models folder to publish into.")] = Path("models"),
     seed: Annotated[int, typer.Option(help="Of the random item table.")] = 0,
 ) -> None:
-    """Publish the peers' network as a bundle, so that both sides serve the same weights."""
-    bundle = publish_peers(read_peers(weights), out, seed=seed)
-    console.print(f"published {bundle.path} with {ITEMS:,} items; serve it with: fulcrum serve --models {out}")
+    """Publish the peers' network as two bundles, in float and with 8-bit weights: both sides serve the same."""
+    peers = read_peers(weights)
+    for name, int8 in (("peers", False), ("peers-int8", True)):
+        bundle = publish_peers(peers, out, name=name, seed=seed, int8=int8)
+        console.print(f"published {bundle.path} with {ITEMS:,} items")
+    console.print(f"serve them with: fulcrum serve --models {out}")

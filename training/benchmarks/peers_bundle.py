@@ -36,12 +36,14 @@ from contract.fusion import FusionProfile
 from contract.manifest import Manifest
 from contract.tasks import RegressionTask, heads_of
 from training.errors import CheckpointError
-from training.export import ServingModule, export_graph, graph_session, input_specs, output_specs
+from training.export import ServingModule, export_graph, graph_session, input_specs, output_specs, random_inputs
 from training.golden import encode_query
 from training.models.base import ModelConfig
 from training.models.mmoe import Mmoe
 from training.preactivation import export_halves
 from training.provenance import provenance
+from training.quantising.bundle import quantise_bundle, whole_outputs
+from training.quantising.checks import Allowance, check_noise
 
 __all__ = ["CANDIDATE_FIELDS", "FORMULA", "ITEMS", "REQUEST_FIELDS", "PeerModel", "publish_peers", "read_peers"]
 
@@ -92,14 +94,15 @@ def read_peers(path: Path) -> PeerModel:
     return PeerModel(schema=schema, tasks=tasks, model=model)
 
 
-def publish_peers(peers: PeerModel, models: Path, *, name: str = "peers", seed: int = 0) -> Bundle:
+def publish_peers(peers: PeerModel, models: Path, *, name: str = "peers", seed: int = 0, int8: bool = False) -> Bundle:
     """Publish the network with a table of 20,000 random items, whose ids are the numbers 0 … 19,999.
 
     Raises:
         ParityError: When the graph and torch disagree.
+        QuantisationError: When 8-bit weights move a head by more than a tenth of its spread.
     """
     with publish_bundle(models, name) as draft:
-        _write(draft, peers, name, seed)
+        _write(draft, peers, name, seed, int8=int8)
     assert draft.bundle is not None  # noqa: S101 - publish_bundle raises where it cannot publish
     return draft.bundle
 
@@ -158,12 +161,19 @@ def _our_names(given: dict[str, Tensor], model: Mmoe) -> dict[str, Tensor]:
     return named
 
 
-def _write(draft: BundleDraft, peers: PeerModel, name: str, seed: int) -> None:
+def _write(draft: BundleDraft, peers: PeerModel, name: str, seed: int, *, int8: bool) -> None:
     heads = tuple(head for task in peers.tasks for head in heads_of(task))
     export_graph(peers.module(), peers.schema, draft.path / MODEL_FILE)
     halves = export_halves(peers.module(), peers.schema, draft.path)
+    report: dict[str, Any] = {"notes": "imported weights; nothing was learnt, so nothing can be measured but noise"}
+    if int8:
+        rows = [random_inputs(peers.schema, 8, 512, np.random.default_rng([seed, part])) for part in range(8)]
+        before = whole_outputs(draft.path / MODEL_FILE, rows[4:])
+        halves = quantise_bundle(draft.path, halves, input_specs(peers.schema), rows[:4])
+        after = whole_outputs(draft.path / MODEL_FILE, rows[4:])
+        report["quantisation"] = check_noise(before, after, Allowance()).model_dump()
     _golden(peers, draft.path / MODEL_FILE, seed).save(draft.path / GOLDEN_FILE)
-    (draft.path / REPORT_FILE).write_text(json.dumps({"notes": "imported weights; nothing was measured"}) + "\n")
+    (draft.path / REPORT_FILE).write_text(json.dumps(report) + "\n")
     pq.write_table(_items(peers.schema, seed), draft.path / ITEMS_FILE)
     draft.write_manifest(
         Manifest(
@@ -177,6 +187,7 @@ def _write(draft: BundleDraft, peers: PeerModel, name: str, seed: int) -> None:
             fusion=FusionProfile(formula=FORMULA),
             files=draft.files(),
             preactivation=halves,
+            precision="int8" if int8 else "float32",
             provenance=provenance({"imported": "peers"}, data_fingerprint="none", seed=seed),
         )
     )

@@ -4,42 +4,22 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from contract.encoding import Encoder
 from contract.fusion import compile_fusion
 from service.stores.items import read_items
+from tests.peers import NaivePeers
 from training.benchmarks.peers_bundle import CANDIDATE_FIELDS, REQUEST_FIELDS, publish_peers, read_peers
 from training.errors import CheckpointError
 from training.export import graph_session
 
-ROWS_U, ROWS_C, D, E, H1, H2, T = 40, 30, 4, 8, 12, 6, 4
-
-
-class Naive(nn.Module):
-    """The peers' network, small: users are tiled, nothing is factored."""
-
-    def __init__(self):
-        super().__init__()
-        width = (len(REQUEST_FIELDS) + len(CANDIDATE_FIELDS)) * D
-        self.eu, self.ei = nn.Embedding(ROWS_U, D), nn.Embedding(ROWS_C, D)
-        self.w1, self.gate = nn.Linear(width, E * H1), nn.Linear(width, T * E)
-        self.w2, self.b2 = nn.Parameter(torch.randn(E, H1, H2)), nn.Parameter(torch.randn(E, 1, H2))
-        self.towers = nn.ModuleList(nn.Sequential(nn.Linear(H2, 5), nn.ReLU(), nn.Linear(5, 1)) for _ in range(T))
-
-    def forward(self, xu, xi):
-        x = torch.cat([self.eu(xu).flatten(1), self.ei(xi).flatten(1)], 1)
-        h = torch.relu(self.w1(x)).reshape(-1, E, H1).transpose(0, 1)
-        e = torch.relu(torch.bmm(h, self.w2) + self.b2)
-        g = torch.softmax(self.gate(x).reshape(-1, T, E), -1)
-        m = torch.bmm(g, e.permute(1, 0, 2))
-        return torch.cat([t(m[:, k]) for k, t in enumerate(self.towers)], 1)
+ROWS_U, ROWS_C = 40, 30
 
 
 @pytest.fixture(scope="module")
 def naive():
     torch.manual_seed(0)
-    return Naive().eval()
+    return NaivePeers(request_rows=ROWS_U, candidate_rows=ROWS_C, dim=4, first=12, last=6, tower=5).eval()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""8-bit weights and activations, with ranges that are fixed at export."""
