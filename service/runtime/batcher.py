@@ -173,13 +173,12 @@ class Batcher:
         again: list[Part] = []
         if error is None:
             self._answer(batch, call.result())
+            batch.loop.call_soon(self._note, batch)  # after the callers: no metric may cost an answer
         else:
             again = self._blame(batch, error)
         self._queue.deliver(again=again)
         self._dispatch()
         self._note_drained()
-        if error is None:  # last: no metric may cost an answer
-            self._note(batch)
 
     def _answer(self, batch: Batch, outputs: Predictions) -> None:
         now, start = self._clock(), 0

@@ -21,13 +21,16 @@ _KEEP = 0.995
 """Weight that evidence keeps from batch to batch: the fit looks back over about 200 of them."""
 _KNEE_ROWS = 64.0
 """Rows that cost about as much as a call itself; below, a batch is not weighted up any more."""
+_YOUNG = 32
+_SOLVE_EVERY = 8
+"""Batches between fits once there have been some: a fit costs three times what keeping the evidence does."""
 _ODD = 2.0
 _BELIEVED = 5
 _KEPT_ON_CHANGE = 0.2
 _GUESSED = ((1, 1), (2048, 1), (2048, 16))
 """Rows and requests at which the first guess counts as observed, faintly: for what traffic never shows."""
 _FAINT = 0.01
-_LATE_SHARE = 0.05
+_LATE_SHARE = 0.01
 _MARGIN_STEP = 0.05
 _LARGEST_MARGIN = 2.0
 
@@ -65,7 +68,7 @@ class _Seen:
 class CostModel:
     """The cost of one graph, learned batch by batch.
 
-    ``cost`` is the fit; ``margin`` is what to multiply a prediction by, so that 95 of 100 batches keep it.
+    ``cost`` is the fit; ``margin`` is what to multiply a prediction by, so that 99 of 100 batches keep it.
 
     Args:
         first: What is thought before the first batch.
@@ -74,6 +77,7 @@ class CostModel:
     def __init__(self, first: Cost = FIRST_GUESS) -> None:
         self.cost = first
         self.margin = 1.0
+        self._learned = 0
         self._odd: list[_Seen] = []
         self._evidence = Evidence(3)
         self._guess = Evidence(3)
@@ -109,8 +113,10 @@ class CostModel:
     def _learn(self, batches: list[_Seen]) -> None:
         for seen in batches:
             self._evidence.add(seen.shape, seen.target, keep=_KEEP)
-        call_s, row_s, request_s = (self._evidence + self._guess).solve()
-        self.cost = Cost(call_s=call_s, row_s=row_s, request_s=request_s)
+        self._learned += len(batches)
+        if len(batches) > 1 or self._learned <= _YOUNG or self._learned % _SOLVE_EVERY == 0:
+            call_s, row_s, request_s = (self._evidence + self._guess).solve()
+            self.cost = Cost(call_s=call_s, row_s=row_s, request_s=request_s)
 
     def _move_margin(self, ratio: float) -> None:
         """Track a high quantile of actual against expected by steps (Robbins & Monro 1951); no history is kept."""

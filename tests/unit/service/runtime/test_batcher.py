@@ -200,7 +200,7 @@ def test_a_caller_that_times_out_does_not_hang_its_neighbours(expires):
         async with bench(held=True) as b:
             first = await b.occupy()
             scored = expires == "while it is scored"
-            tasks = [b.submit(1, 2), b.submit(2, 3, deadline=0.3 if scored else 0.001), b.submit(3, 1)]
+            tasks = [b.submit(1, 2), b.submit(2, 3, deadline=0.3 if scored else 0.02), b.submit(3, 1)]
             await turn()
             if scored:
                 await hand_over(b, first)
