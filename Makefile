@@ -5,7 +5,7 @@ DEV    := .venv
 RECHUB := .venv-rechub
 MODELS ?= models_onnx
 
-.PHONY: help serve test check demo-bundle bench-ebnerd bench-synthetic bench-models bench-train clean
+.PHONY: help serve test check demo-bundle bench-ebnerd bench-synthetic bench-models bench-train bench-fusion prove-fusion clean
 
 help:
 	@echo "make serve         serve the demo model on 127.0.0.1:8000 (FULCRUM_PORT moves it)"
@@ -14,6 +14,8 @@ help:
 	@echo "make bench-ebnerd  train on EB-NeRD with 3 seeds and write docs/benchmarks/ebnerd.md"
 	@echo "make bench-synthetic  gates and the relation of tasks, and docs/benchmarks/synthetic.md"
 	@echo "make bench-models  every architecture on every data set over seeds, and docs/benchmarks/models.md"
+	@echo "make bench-fusion  what hand-tuning, search and learning gain over the default formula, and its page"
+	@echo "make prove-fusion  1,000 fusion changes under load, on SQLite and on a Valkey that is killed, and its page"
 	@echo "make bench-train   training speed beside torch-rechub, and docs/benchmarks/training-speed.md"
 
 serve: $(SERVE)/.installed
@@ -45,6 +47,12 @@ bench-models: $(DEV)/.installed
 bench-train: $(DEV)/.installed $(RECHUB)/.installed
 	$(DEV)/bin/python -m training.benchmarks.train_speed $(RECHUB)/bin/python docs/benchmarks/training-speed.md
 
+bench-fusion: $(DEV)/.installed
+	$(DEV)/bin/python -m training.benchmarks.fusion_gains docs/benchmarks/fusion.md
+
+prove-fusion: $(DEV)/.installed
+	$(DEV)/bin/python -m tests.e2e.prove_control_plane docs/benchmarks/control-plane.md
+
 # The serving environment has no torch.
 $(SERVE)/.installed: requirements/serve.txt requirements/build.txt pyproject.toml
 	$(PYTHON) -m venv $(SERVE)
@@ -52,7 +60,7 @@ $(SERVE)/.installed: requirements/serve.txt requirements/build.txt pyproject.tom
 	$(SERVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(DEV)/.installed: requirements/serve.txt requirements/train.txt requirements/test.txt requirements/build.txt pyproject.toml
+$(DEV)/.installed: requirements/serve.txt requirements/train.txt requirements/fuse.txt requirements/test.txt requirements/build.txt pyproject.toml
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/build.txt -r requirements/test.txt

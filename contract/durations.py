@@ -94,6 +94,7 @@ class D2q(Frozen):
         by: Number field of the candidate that makes the groups, such as the item's length; None makes one group.
         groups: Groups at most.
         column: Position of *by* in the candidate's dense array; fitted.
+        width: Columns that *by* takes there; their sum makes the groups; fitted.
         edges: Inner edges of the groups in the field's scaled unit, rising; a group ends at its edge; fitted.
         seconds: Of each group, the seconds at evenly spaced quantiles from 0 to 1; fitted.
     """
@@ -102,6 +103,7 @@ class D2q(Frozen):
     by: str | None = None
     groups: int = Field(default=10, ge=1)
     column: Annotated[int | None, _FITTED] = None
+    width: Annotated[int, _FITTED] = 1
     edges: Annotated[_Floats, _FITTED] = ()
     seconds: Annotated[tuple[_Floats, ...], _FITTED] = ()
 

@@ -5,13 +5,13 @@ and serving cannot encode differently.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.arrays import FloatArray, IntArray, SideArrays
+from contract.arrays import IntArray, SideArrays
 from contract.errors import EncodingError
 from contract.features import (
     FIRST_ID,
@@ -22,21 +22,16 @@ from contract.features import (
     FeatureSchema,
     Hashed,
     IdField,
-    LogStandard,
-    Scaling,
     Sequence,
     Side,
-    Standard,
     Vector,
-    dense_width,
     id_width,
 )
+from contract.scaling import scale
 from contract.values import id_column, list_column, numeric_column, vector_column
 
-__all__ = ["Encoder", "hash_bucket", "numeric_column", "scale"]
+__all__ = ["Encoder", "hash_bucket", "numeric_column"]
 
-CLIP = 10.0
-_Field = TypeVar("_Field", bound=IdField | DenseField)
 _Lookup = Callable[[list[Any]], IntArray]
 
 
@@ -92,12 +87,12 @@ class Encoder:
             return base
         fresh = self.encode(side, columns, len(base), path=path)
         ids, dense = base.ids.copy(), base.dense.copy()
-        for field, span in _spans(self.schema.ids_on(side), id_width):
-            if field.name in columns:
-                ids[:, span] = fresh.ids[:, span]
-        for number, span in _spans(self.schema.dense_on(side), dense_width):
-            if number.name in columns:
-                dense[:, span] = fresh.dense[:, span]
+        for packed, new, spans in (
+            (ids, fresh.ids, self.schema.id_spans(side)),
+            (dense, fresh.dense, self.schema.dense_spans(side)),
+        ):
+            for name in spans.keys() & columns.keys():
+                packed[:, spans[name]] = new[:, spans[name]]
         return SideArrays(ids=ids, dense=dense)
 
     def refuse_unknown(self, side: Side, columns: Mapping[str, Any], *, path: str = "") -> None:
@@ -145,26 +140,7 @@ class Encoder:
         values, place = columns.get(field.name), f"{path}/{field.name}"
         if isinstance(field, Vector):
             return vector_column(field, values, rows, path=place)
-        return scale(field.scaling, numeric_column(field, values, rows, path=place)).reshape(rows, 1)
-
-
-def _spans(fields: Iterable[_Field], width: Callable[[_Field], int]) -> Iterator[tuple[_Field, slice]]:
-    """Give each field with the columns that it takes."""
-    start = 0
-    for field in fields:
-        yield field, slice(start, start + width(field))
-        start += width(field)
-
-
-def scale(scaling: Scaling, raw: FloatArray) -> NDArray[np.float32]:
-    """Bring raw values to the range that the network was trained on."""
-    if isinstance(scaling, Standard):
-        scaled = (raw - scaling.mean) / scaling.std
-    elif isinstance(scaling, LogStandard):
-        scaled = (np.log1p(np.maximum(raw, 0.0)) - scaling.mean) / scaling.std
-    else:
-        scaled = np.interp(raw, scaling.points, np.linspace(-1.0, 1.0, len(scaling.points)))
-    return np.asarray(np.clip(scaled, -CLIP, CLIP), dtype=np.float32)
+        return scale(field.scaling, numeric_column(field, values, rows, path=place))
 
 
 def hash_bucket(values: list[Any], buckets: int) -> IntArray:

@@ -4,12 +4,14 @@ A schema is fitted once, on the training split, and travels in the manifest; the
 encode with the same one (:mod:`contract.encoding`).
 """
 
-from collections.abc import Collection
-from typing import Annotated, Literal, Self
+from collections.abc import Callable, Collection, Iterable
+from itertools import accumulate
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from contract.frozen import Frozen
+from contract.scaling import LogStandard, Piecewise, Quantile, Scaling, Standard, scaled_width
 
 __all__ = [
     "MISSING_ID",
@@ -23,6 +25,7 @@ __all__ = [
     "IdField",
     "LogStandard",
     "Numeric",
+    "Piecewise",
     "Pooling",
     "Quantile",
     "Scaling",
@@ -95,39 +98,6 @@ class Sequence(_Field):
         return self
 
 
-class Standard(Frozen):
-    """``(x - mean) / std``, clipped to ±10."""
-
-    kind: Literal["standard"] = "standard"
-    mean: float
-    std: float = Field(gt=0)
-
-
-class LogStandard(Frozen):
-    """``(log1p(max(x, 0)) - mean) / std``, clipped to ±10."""
-
-    kind: Literal["log"] = "log"
-    mean: float
-    std: float = Field(gt=0)
-
-
-class Quantile(Frozen):
-    """The share of training values at or below x, interpolated between *points*, stretched to [-1, 1]."""
-
-    kind: Literal["quantile"] = "quantile"
-    points: tuple[float, ...] = Field(min_length=2)
-
-    @model_validator(mode="after")
-    def _points_rise(self) -> Self:
-        if any(b <= a for a, b in zip(self.points, self.points[1:], strict=False)):
-            msg = "quantile points must rise strictly"
-            raise ValueError(msg)
-        return self
-
-
-Scaling = Annotated[Standard | LogStandard | Quantile, Field(discriminator="kind")]
-
-
 class Numeric(_Field):
     """A number.
 
@@ -156,6 +126,7 @@ class Vector(_Field):
 
 IdField = Categorical | Hashed | Sequence
 DenseField = Numeric | Vector
+_Packed = TypeVar("_Packed", bound=IdField | DenseField)
 AnyField = Annotated[Categorical | Hashed | Sequence | Numeric | Vector, Field(discriminator="kind")]
 
 
@@ -214,7 +185,7 @@ class FeatureSchema(Frozen):
         return tuple(field for field in self.on(side) if isinstance(field, Categorical | Hashed | Sequence))
 
     def numbers_on(self, side: Side) -> tuple[Numeric, ...]:
-        """Give the number fields of one side: the first columns of its dense array, one each."""
+        """Give the number fields of one side, which stand first in its dense array."""
         return tuple(field for field in self.on(side) if isinstance(field, Numeric))
 
     def vectors_on(self, side: Side) -> tuple[Vector, ...]:
@@ -224,6 +195,14 @@ class FeatureSchema(Frozen):
     def dense_on(self, side: Side) -> tuple[DenseField, ...]:
         """Give the fields of one side that are packed into its dense array, in packing order."""
         return (*self.numbers_on(side), *self.vectors_on(side))
+
+    def id_spans(self, side: Side) -> dict[str, slice]:
+        """Give the columns of each field in a side's id array, by name, in their order."""
+        return _spans(self.ids_on(side), id_width)
+
+    def dense_spans(self, side: Side) -> dict[str, slice]:
+        """Give the columns of each field in a side's dense array, by name, in their order."""
+        return _spans(self.dense_on(side), dense_width)
 
     def id_columns(self, side: Side) -> int:
         """Count the columns of a side's id array."""
@@ -251,4 +230,10 @@ def id_width(field: IdField) -> int:
 
 def dense_width(field: DenseField) -> int:
     """Count the columns that a field takes in its side's dense array."""
-    return field.dim if isinstance(field, Vector) else 1
+    return field.dim if isinstance(field, Vector) else scaled_width(field.scaling)
+
+
+def _spans(fields: Iterable[_Packed], width: Callable[[_Packed], int]) -> dict[str, slice]:
+    widths = {field.name: width(field) for field in fields}
+    ends = accumulate(widths.values())
+    return {name: slice(end - size, end) for (name, size), end in zip(widths.items(), ends, strict=True)}

@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag
 
 from contract.errors import FormulaError, ScoreError
 from contract.formula import FUNCTIONS, Formula, compile_formula
+from contract.formula.listwise import all_finite
 from contract.frozen import Frozen
 from contract.weights import Weights, changed_weights
 
@@ -90,14 +91,20 @@ class Fusion:
         changed_weights(self.profile.weights, values)
 
     def score(
-        self, values: Mapping[str, Any], size: int, *, weights: Mapping[str, float] | None = None
+        self,
+        values: Mapping[str, Any],
+        size: int,
+        *,
+        weights: Mapping[str, float] | None = None,
+        lists: NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.float64], int]:
-        """Score the candidates of one request.
+        """Score the candidates of one request, or of several laid end to end.
 
         Args:
             values: Every name of :attr:`reads`, an array ``[size]`` or one number.
-            size: Number of candidates.
-            weights: Replaces the profile's weights for this request, name by name.
+            size: Number of candidates, of all requests together.
+            weights: Replaces the profile's weights for this call, name by name.
+            lists: Int64 ``[R + 1]``: where each request's candidates begin, and *size*; None for one request.
 
         Returns:
             Scores ``[size]``, with -inf for non-finite ones, and how many of those there were.
@@ -105,8 +112,10 @@ class Fusion:
         Raises:
             ScoreError: When a score is not finite and the profile says to fail.
         """
-        merged = {**values, **self.weights, **(weights or {})}
-        scores = self.formula(merged, size)
+        merged = {**values, **self.weights, **weights} if weights else {**values, **self.weights}
+        scores = self.formula.__call__(merged, size, lists)  # spares the detour of a call operator
+        if all_finite(scores):
+            return scores, 0
         bad = ~np.isfinite(scores)
         count = int(np.count_nonzero(bad))
         if count and self.profile.non_finite == "fail":
@@ -135,6 +144,13 @@ def compile_fusion(profile: FusionProfile, variables: Mapping[str, str]) -> Fusi
             path=f"/weights/{name}",
         )
     formula = compile_formula(profile.formula, frozenset(variables) | profile.weights.keys())
+    reads = formula.variables - profile.weights.keys()
+    if not reads:
+        raise FormulaError(
+            "the formula reads weights alone, so every candidate scores the same",
+            fix=f"read a head or a field, for example `{DEFAULT_FORMULA}`",
+            path="/formula",
+        )
     unread = profile.weights.keys() - formula.variables
     if unread:
         name = min(unread)
@@ -147,5 +163,5 @@ def compile_fusion(profile: FusionProfile, variables: Mapping[str, str]) -> Fusi
         profile=profile,
         weights=profile.weight_values(),
         formula=formula,
-        reads=formula.variables - profile.weights.keys(),
+        reads=reads,
     )

@@ -12,6 +12,7 @@ import httpx
 import orjson
 import typer
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -19,7 +20,8 @@ from rich.table import Table
 
 from contract.bundle import bundle_names, latest_bundle
 from contract.errors import ContractError
-from service.app import build_components, create_app, load_bundle
+from service.app import create_app
+from service.components import Components, build_components, load_bundle
 from service.errors import ServiceError
 from service.settings import PREFIX, Settings, UnknownSetting, refuse_unknown_variables
 from service.telemetry.logging import configure_logging
@@ -40,15 +42,15 @@ def serve(
     models: Models = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    fusion_store: Annotated[str | None, typer.Option(help="SQLite file, or :memory:.")] = None,
+    fusion_store: Annotated[str | None, typer.Option(help="SQLite file, Valkey URL, or :memory:.")] = None,
 ) -> None:
     """Serve the models of a folder until stopped."""
     settings = _settings(models_dir=models, host=host, port=port, fusion_store=fusion_store)
     configure_logging(settings.log_level)
-    parts = build_components(settings)
+    parts, app_of_parts = _joined(settings)
     server = _Server(
         uvicorn.Config(
-            create_app(settings, parts),
+            app_of_parts,
             host=settings.host,
             port=settings.port,
             loop="uvloop",
@@ -89,7 +91,7 @@ def rank(
 def check(models: Models = None) -> None:
     """Verify the settings and every newest bundle: checksums, graph, golden rows."""
     settings = _settings(models_dir=models)
-    parts = build_components(settings)
+    parts = _parts(settings)
     names = bundle_names(settings.models_dir)
     failures = 0
     for name in names:
@@ -122,6 +124,22 @@ def token(
         _fail(str(error), fix="use another name, or another file; scopes are read, fusion and model")
     _console.print(f"{secret}", highlight=False)
     _errors.print(f"{escape(name)} may {', '.join(sorted(scope))}; set FULCRUM_ADMIN_TOKENS_FILE={file} and restart")
+
+
+def _parts(settings: Settings) -> Components:
+    """Build the parts; a location that cannot be read is a sentence, not a traceback."""
+    try:
+        return build_components(settings)
+    except (ServiceError, ContractError) as error:
+        _fail(error.detail, fix=error.fix)
+
+
+def _joined(settings: Settings) -> tuple[Components, FastAPI]:
+    parts = _parts(settings)
+    try:
+        return parts, create_app(settings, parts)
+    except TokenFileError as error:
+        _fail(str(error), fix="make entries with `fulcrum token`")
 
 
 class _Server(uvicorn.Server):

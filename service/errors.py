@@ -12,14 +12,17 @@
     ├── NotFound
     │   ├── UnknownModel
     │   ├── UnknownProfile
+    │   ├── UnknownLayer
     │   └── UnknownRevision
     ├── ProfileMismatch          the profile reads heads or fields that the model does not have
     ├── Overloaded               refused at the door: too many rows wait already
+    │   └── PreviewBusy          another preview runs
     ├── DeadlineExceeded         the caller's time ran out before the scores were there
     ├── Unavailable
     │   ├── NotReady             no model is loaded
     │   ├── ShuttingDown         the process is draining
-    │   └── StoreUnavailable     a store did not answer
+    │   ├── StoreUnavailable     a store did not answer
+    │   └── WorkerFailed         a process that was started for some work did not do it
     ├── InferenceFailed          the graph itself failed
     ├── UnreadableDocument       a kept revision cannot be read; the last good one keeps serving
     ├── ModelRejected            a bundle did not pass its gate; the last good one keeps serving
@@ -28,6 +31,8 @@
         ├── Unauthorized         no token, or a wrong one
         ├── Forbidden            the token has not the scope that the call needs
         ├── InvalidProfile       the body of a fusion change is wrong
+        ├── InvalidExperiment    a layer of experiments cannot be as it was written
+        │   └── OverlappingExperiments  two would change the same thing for the same unit
         ├── PreconditionMissing  a change of what exists has to say which revision it saw
         └── RevisionConflict     someone else has changed it meanwhile
 """
@@ -111,6 +116,12 @@ class UnknownProfile(NotFound):
     code = "unknown_profile"
 
 
+class UnknownLayer(NotFound):
+    """No such layer of experiments exists."""
+
+    code = "unknown_layer"
+
+
 class UnknownRevision(NotFound):
     """The document has no such revision or part."""
 
@@ -127,6 +138,12 @@ class Overloaded(ServiceError):
     """Too many rows wait already."""
 
     code = "overloaded"
+
+
+class PreviewBusy(Overloaded):
+    """Another preview of a fusion runs in this process."""
+
+    code = "preview_busy"
 
 
 class DeadlineExceeded(ServiceError):
@@ -157,6 +174,12 @@ class StoreUnavailable(Unavailable):
     """A store did not answer."""
 
     code = "store_unavailable"
+
+
+class WorkerFailed(Unavailable):
+    """A process that was started for a piece of work did not do it."""
+
+    code = "worker_failed"
 
 
 class InferenceFailed(ServiceError):
@@ -199,6 +222,18 @@ class InvalidProfile(AdminError):
     """The body of a fusion change is wrong."""
 
     code = "invalid_profile"
+
+
+class InvalidExperiment(AdminError):
+    """A layer of experiments cannot be as it was written."""
+
+    code = "invalid_experiment"
+
+
+class OverlappingExperiments(InvalidExperiment):
+    """Two experiments would change the same thing for the same unit at the same time."""
+
+    code = "overlapping_experiments"
 
 
 class Forbidden(AdminError):

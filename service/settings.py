@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     default_deadline_ms: float | None = Field(
         default=None, gt=0, description="Deadline of requests that name none; unset, they never expire."
     )
+    preview_requests: int = Field(
+        default=2_000, ge=0, description="Recent requests that are kept for previews of a fusion at most; 0 keeps none."
+    )
+    preview_rows: int = Field(
+        default=200_000, ge=0, description="Candidates of those requests that are kept at most; 0 keeps none."
+    )
     watch_interval_s: float = Field(default=2.0, gt=0, description="Seconds between looks for new bundles.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line that is written."

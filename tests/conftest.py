@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
+from tests.valkey import ValkeyServer
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-for-tests"
@@ -16,6 +17,13 @@ TOKEN = "a-token-for-tests"
 def _no_settings_from_outside(monkeypatch):
     for name in ("FULCRUM_ADMIN_TOKEN", "FULCRUM_PORT", "FULCRUM_MODELS_DIR", "FULCRUM_FUSION_STORE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def valkey_server():
+    """A real server that keeps what it has answered; each test takes a namespace of its own."""
+    with ValkeyServer("--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contract.features import Categorical, FeatureSchema, Hashed, Numeric, Sequence, Standard, Vector
+from contract.features import Categorical, FeatureSchema, Hashed, Numeric, Piecewise, Sequence, Standard, Vector
 from training.data.format import Dataset, DatasetInfo, DatasetWriter, FieldDeclaration, LabelDeclaration, open_dataset
 
 ITEMS = [f"i{number}" for number in range(24)]
@@ -28,6 +28,7 @@ FIELDS = (
     _field("shops_seen", "request", "sequence", "int", max_length=3, shares="shop", pooling="attention", target="shop"),
     _field("tags_seen", "request", "sequence", "string", max_length=4, shares="tags"),
     _field("activity", "request", "numeric", "float", scaling="log"),
+    _field("tenure", "request", "numeric", "float", scaling="piecewise"),
     _field("taste", "request", "vector", "float", dim=3, scaling="none"),
     _field("item", "candidate", "categorical", "string", static=True, pretrained="items.npz"),
     _field(
@@ -53,6 +54,7 @@ FIELDS = (
         static=True,
     ),
     _field("shop", "candidate", "hashed", "int", buckets=32),
+    _field("length", "candidate", "numeric", "int", scaling="piecewise", static=True),
     _field("price", "candidate", "numeric", "float", static=True),
     _field("age", "candidate", "numeric", "int", scaling="quantile"),
     _field("picture", "candidate", "vector", "float", dim=5, project=2, static=True),
@@ -80,6 +82,7 @@ def every_kind_schema() -> FeatureSchema:
             Hashed(name="shop", side="candidate", dtype="string", table="shop", buckets=5),
             sequence("parts", "candidate", "item", 2, "mean"),
             Vector(name="picture", side="candidate", dim=4, project=2),
+            Numeric(name="length", side="candidate", scaling=Piecewise(points=(0.0, 1.0, 4.0, 9.0))),
             Numeric(name="price", side="candidate", scaling=Standard(mean=0, std=1)),
         ),
         vocabularies={"item": ("a", "b", "c", "d")},
@@ -131,6 +134,7 @@ def _catalogue(rng: np.random.Generator) -> dict[str, dict[str, Any]]:
             "item": _or_none(item, rng),
             "tags": _or_none(_some(TAGS, 5, rng), rng),
             "similar": _or_none(_some(ITEMS, 6, rng), rng),
+            "length": _or_none(int(rng.integers(5, 300)), rng),
             "price": _or_none(float(np.round(rng.gamma(2.0, 4.0), 3)), rng),
             "picture": _or_none(rng.normal(size=5).astype(np.float32).tolist(), rng),
         }
@@ -151,6 +155,7 @@ def _one_list(number: int, catalogue: dict[str, dict[str, Any]], rng: np.random.
         "shops_seen": _or_none(rng.integers(0, 99, size=int(rng.integers(0, 5))).tolist(), rng),
         "tags_seen": _or_none(_some(TAGS, 6, rng), rng),
         "activity": _or_none(float(rng.gamma(1.0, 10.0)), rng),
+        "tenure": _or_none(float(rng.gamma(1.0, 100.0)), rng),
         "taste": _or_none(rng.normal(size=3).tolist(), rng),
         "item_id": shown,
         "shop": [_or_none(int(rng.integers(0, 99)), rng) for _ in shown],

@@ -212,6 +212,15 @@ def report(
     batch_requests: Annotated[int, typer.Option(min=1, help="Lists a step.")] = 128,
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of an id's vector.")] = 16,
     num_experts: Annotated[int, typer.Option(min=1, help="Experts, where the architecture has them.")] = 4,
+    dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden units.")] = 0.1,
+    averaging: Annotated[
+        float, typer.Option(min=0, max=0.9999, help="Decay of a moving average of the weights.")
+    ] = 0.0,
+    objective: Annotated[str, typer.Option(help=f"Of durations: {', '.join(OBJECTIVES)}.")] = "log_mse",
+    objective_option: Annotated[list[str] | None, typer.Option(help="Of the objective: name=value.")] = None,
+    debias: Annotated[
+        str | None, typer.Option(help=f"{', '.join(DEBIASINGS)}; the objective's own by default.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Runs at once; one a core, at most four, by default.")
     ] = None,
@@ -223,8 +232,10 @@ def report(
             arch=REFERENCE,
             epochs=epochs,
             rows=rows,
-            model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts),
-            optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests),
+            model=ModelConfig(embedding_dim=embedding_dim, num_experts=num_experts, dropout=dropout),
+            optim=OptimConfig(learning_rate=learning_rate, batch_requests=batch_requests, averaging=averaging),
+            objective=make_objective(objective, parse_options(objective_option or ())),
+            debias=debias_named(debias),
             probe_gradients=_LOOKS,
         ),
         architectures=named_architectures(archs),

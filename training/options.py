@@ -10,7 +10,11 @@ from pydantic import ValidationError
 from contract.frozen import Frozen
 from training.errors import InvalidOption
 
-__all__ = ["parse_options", "parse_weights", "validated"]
+__all__ = ["NoOptions", "parse_options", "parse_weights", "validated"]
+
+
+class NoOptions(Frozen):
+    """Options of what has none of its own."""
 
 
 def validated(options: type[Frozen], given: Mapping[str, Any], *, owner: str) -> Frozen:

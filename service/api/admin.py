@@ -50,6 +50,9 @@ def admin_router(
     router = APIRouter(prefix="/v1/admin", tags=["admin"])
     reading: dict[str, Any] = {"responses": _READS, "dependencies": [Depends(gate.needs("read"))]}
 
+    def shown(standing: Standing) -> dict[str, Any]:
+        return state_document(standing, now(), editor.warnings(standing.plan))
+
     def changing(
         request: Request,
         response: Response,
@@ -61,7 +64,7 @@ def admin_router(
 
         async def change(reason: str, act: Callable[[Author], Awaitable[Standing]]) -> dict[str, Any]:
             standing = await Audit(request=request, caller=caller, metrics=metrics).of(reason, act)
-            document = state_document(standing, now())
+            document = shown(standing)
             response.headers["ETag"] = etag(standing.revision.revision)
             if wait == "all":
                 state = await convergence.reached(standing.revision.sequence, timeout_s=wait_timeout_s)
@@ -81,14 +84,14 @@ def admin_router(
     @router.get("/fusion", response_model=FusionList, **reading)
     async def every_profile() -> dict[str, Any]:
         """List the profiles as they stand."""
-        return {"profiles": [state_document(each, now()) for _, each in sorted(fusions.profiles().items())]}
+        return {"profiles": [shown(each) for _, each in sorted(fusions.profiles().items())]}
 
     @router.get("/fusion/{profile}", response_model=FusionState, **reading)
     async def one_profile(profile: str, response: Response) -> dict[str, Any]:
         """Show one profile as it stands; its ETag is what If-Match wants."""
         standing = fusions.standing(profile)
         response.headers["ETag"] = etag(standing.revision.revision)
-        return state_document(standing, now())
+        return shown(standing)
 
     @router.get("/fusion/{profile}/history", response_model=HistoryDocument, **reading)
     async def past_revisions(

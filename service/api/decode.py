@@ -22,12 +22,13 @@ ENVELOPE = (
     "profile",
     "top_k",
     "deadline_ms",
+    "units",
     "request",
     "candidates",
     "weights",
     "return",
 )
-RETURNABLE = ("heads",)
+RETURNABLE = ("heads", "explain")
 MAX_DEADLINE_MS = 600_000.0
 _MAX_NAME = 128
 _ID = "item_id"
@@ -90,17 +91,20 @@ class Decoder:
         """
         refuse_unknown_keys(document, ENVELOPE)
         item_ids, columns = self._candidates(document)
+        wanted = _returned(document.get("return"))
         return RankQuery(
             request_id=request_id,
             model=text_at(document, "model"),
             profile=text_at(document, "profile") or "default",
             top_k=_top_k(document.get("top_k")),
             deadline=self._deadline(document.get("deadline_ms")),
+            units=_units(_object_at(document, "units")),
             request=_object_at(document, "request"),
             item_ids=item_ids,
             candidates=columns,
             weights=_weights(_object_at(document, "weights")),
-            with_heads="heads" in _returned(document.get("return")),
+            with_heads="heads" in wanted,
+            with_explanation="explain" in wanted,
         )
 
     def _deadline(self, given: Any) -> float | None:
@@ -199,6 +203,13 @@ def _weights(given: dict[str, Any]) -> dict[str, float]:
         if not _is_number(value):
             raise _wrong(_at("/weights", name), "a finite number", value)
     return {name: float(value) for name, value in given.items()}
+
+
+def _units(given: dict[str, Any]) -> dict[str, str | int]:
+    for name, value in given.items():
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise _wrong(_at("/units", name), "a string or a whole number", value)
+    return given
 
 
 def _top_k(value: Any) -> int | None:

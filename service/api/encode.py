@@ -1,13 +1,17 @@
 """A ranking to a body."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import orjson
 
+from service.api.explanation import explained
+from service.ports import Exposure
 from service.ranking.query import RankResult
 
-__all__ = ["encode_result"]
+__all__ = ["encode_result", "exposure_documents"]
 
 
 def encode_result(result: RankResult) -> bytes:
@@ -25,7 +29,23 @@ def encode_result(result: RankResult) -> bytes:
         "degraded": False,
         "unknown_items": int(np.count_nonzero(result.unknown_items)),
     }
+    if result.exposures:
+        document["experiments"] = exposure_documents(result.exposures)
     return orjson.dumps(document)
+
+
+def exposure_documents(exposures: Sequence[Exposure]) -> list[dict[str, Any]]:
+    """Give the arms of a request; whether one is a shadow and why one was not served only where it is so."""
+    documents: list[dict[str, Any]] = []
+    for each in exposures:
+        documents.append(
+            {"layer": each.layer, "experiment": each.experiment, "arm": each.arm, "propensity": each.propensity}
+        )
+        if each.shadow:
+            documents[-1]["shadow"] = True
+        if each.fallback:
+            documents[-1]["fallback"] = each.fallback
+    return documents
 
 
 def _results(result: RankResult) -> list[dict[str, Any]]:
@@ -40,6 +60,9 @@ def _results(result: RankResult) -> list[dict[str, Any]]:
     if result.query.with_heads:
         for row, heads in zip(rows, _heads(result), strict=True):
             row["heads"] = heads
+    if result.query.with_explanation:
+        for row, explanation in zip_longest(rows, explained(result.explanation)):
+            row["explain"] = explanation
     return rows
 
 

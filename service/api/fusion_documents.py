@@ -1,11 +1,12 @@
 """Fusion profiles to the documents that operators read."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from contract.formula.units import FormulaWarning
 from contract.plan import FusionPlan
 from service.ranking.convergence import ConvergenceState
 from service.ranking.differences import differences
@@ -15,7 +16,7 @@ from service.revisions import Revision
 __all__ = ["convergence_document", "history_document", "state_document"]
 
 
-def state_document(standing: Standing, now: datetime) -> dict[str, Any]:
+def state_document(standing: Standing, now: datetime, warnings: Iterable[tuple[str, FormulaWarning]]) -> dict[str, Any]:
     """Give a profile as it stands; see :class:`service.api.fusion_schemas.FusionState`."""
     revision, plan = standing.revision, standing.plan
     whole = plan.model_dump(mode="json")
@@ -27,6 +28,10 @@ def state_document(standing: Standing, now: datetime) -> dict[str, Any]:
         "in_force": _in_force(plan, now),
         "temporary": whole["temporary"],
         "schedules": whole["schedules"],
+        "warnings": [
+            {"variant": variant, "position": each.position, "detail": each.detail, "fix": each.fix}
+            for variant, each in warnings
+        ],
     }
 
 

@@ -100,6 +100,15 @@ class ConvergenceDocument(_Document):
     behind: list[str] = Field(description="Ids of the processes that have not applied it.")
 
 
+class WarningDocument(_Document):
+    """A part of a formula that runs but is probably not meant."""
+
+    variant: str = Field(description="Which part of the revision: `base`, `temporary` or `schedule:<name>`.")
+    position: int = Field(description="Character of the formula where it begins, from 1.")
+    detail: str
+    fix: str
+
+
 class FusionState(_Document):
     """A profile as it stands."""
 
@@ -119,7 +128,7 @@ class FusionState(_Document):
     in_force: InForceDocument
     temporary: dict[str, Any] | None = None
     schedules: list[dict[str, Any]] = Field(default_factory=list)
-    warnings: list[dict[str, Any]] = Field(default_factory=list)
+    warnings: list[WarningDocument] = Field(default_factory=list)
     convergence: ConvergenceDocument | None = None
 
 

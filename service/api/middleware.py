@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import problem, problem_body, problem_of
 from service.errors import BodyTooLarge
-from service.telemetry.logging import get_logger, request_id_scope
+from service.telemetry.logging import exposures_scope, get_logger, request_id_scope
 from service.telemetry.metrics import Metrics
 
 __all__ = ["RequestMiddleware"]
@@ -43,6 +43,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id_scope.set(uuid.uuid4().hex)
+        exposures_scope.set(())
         answer, begin = _Answer(send), self._clock()
         try:
             await self._answer(scope, receive, answer)
@@ -50,7 +51,8 @@ class RequestMiddleware:
             seconds = self._clock() - begin
             status = answer.status or 499  # the caller went away before an answer began
             self._metrics.observe_request(route=_route(scope), status=status, seconds=seconds)
-            get_logger().debug("request", route=_route(scope), status=status, seconds=round(seconds, 6))
+            arms = {"experiments": exposures} if (exposures := exposures_scope.get()) else {}
+            get_logger().debug("request", route=_route(scope), status=status, seconds=round(seconds, 6), **arms)
 
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if _announced(scope) > self._max_body_bytes:

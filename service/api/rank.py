@@ -8,11 +8,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from service.api.decode import Decoder, parse_object, text_at
-from service.api.encode import encode_result
+from service.api.encode import encode_result, exposure_documents
 from service.api.schemas import RankRequest, RankResponse, json_body, problems
 from service.ranking.query import RankQuery
 from service.ranking.ranker import Ranker
-from service.telemetry.logging import current_request_id, request_id_scope
+from service.telemetry.logging import current_request_id, exposures_scope, request_id_scope
 from service.telemetry.metrics import Metrics
 
 __all__ = ["rank_router"]
@@ -39,6 +39,7 @@ def rank_router(*, ranker: Ranker, decoder: Decoder, metrics: Metrics) -> APIRou
         """Score every candidate with every head of the model, fuse the heads, give the best first."""
         query = await _decoded(await request.body(), decoder)
         result = await ranker.rank(query)
+        exposures_scope.set(exposure_documents(result.exposures))
         begin = time.perf_counter()
         body = encode_result(result)
         metrics.observe_stage("encode", time.perf_counter() - begin)

@@ -36,6 +36,9 @@ class RankRequest(_Document):
     deadline_ms: float | None = Field(
         None, gt=0, le=600_000, description="Milliseconds after which no answer is wanted."
     )
+    units: dict[str, str | int] | None = Field(
+        None, description="Who this is for, by name, for experiments to assign by; a field of `request` serves as well."
+    )
     request: dict[str, Any] | None = Field(
         None, description="Request-side features by name, as /v1/models lists them; one left out is missing."
     )
@@ -48,7 +51,7 @@ class RankRequest(_Document):
     weights: dict[str, float] | None = Field(
         None, description="Replaces weights of the profile, for this request alone."
     )
-    return_: list[Literal["heads"]] | None = Field(
+    return_: list[Literal["heads", "explain"]] | None = Field(
         None, alias="return", description="What else to give for each result."
     )
 
@@ -81,6 +84,32 @@ class FusionName(_Document):
     variant: str = Field(description="`base`, `temporary` or `schedule:<name>`: what of that revision was in force.")
 
 
+class Part(_Document):
+    """One term or factor of a score."""
+
+    part: str = Field(description="As the formula writes it.")
+    value: float | None
+    share: float | None = Field(description="Of the score; the shares of a result add up to 1.")
+
+
+class Move(_Document):
+    """The smallest change of one head that would move the result one place up, all others held as they are."""
+
+    head: str
+    change: float = Field(description="What to add, in the head's unit.")
+    relative: float | None = Field(description="The same as a part of the head's value.")
+
+
+class Explained(_Document):
+    """Why a result scores what it does."""
+
+    kind: Literal["terms", "factors"] = Field(description="Whether the parts add up or multiply to the score.")
+    parts: list[Part]
+    one_place_up: list[Move] = Field(
+        description="Cheapest first, relative to the head; heads of which no change alone is enough are left out."
+    )
+
+
 class Result(_Document):
     """One ranked candidate."""
 
@@ -88,6 +117,20 @@ class Result(_Document):
     rank: int = Field(ge=1)
     score: float | None = Field(description="Fused score; null where it was not finite.")
     heads: dict[str, float | None] | None = Field(None, description="Head values, in the units that /v1/models states.")
+    explain: Explained | None = Field(
+        None, description="For the first 100 results; null under a learned fusion, whose score has no parts."
+    )
+
+
+class ExposureDocument(_Document):
+    """An arm of an experiment that the request is in."""
+
+    layer: str
+    experiment: str = Field(description="`holdout` for the units that never enter one.")
+    arm: str
+    propensity: float = Field(description="Chance that a unit has of this arm.")
+    shadow: bool | None = Field(None, description="True where the arm was scored beside the answer only.")
+    fallback: str | None = Field(None, description="Why the arm was not served; left out where it was.")
 
 
 class RankResponse(_Document):
@@ -100,6 +143,7 @@ class RankResponse(_Document):
     timings_ms: dict[str, float] = Field(description="Milliseconds of each stage.")
     degraded: bool
     unknown_items: int = Field(description="Candidates that the item table does not know.")
+    experiments: list[ExposureDocument] | None = Field(None, description="Left out where there are none.")
 
 
 class Problem(_Document):

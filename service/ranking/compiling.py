@@ -1,14 +1,21 @@
 """Profiles made ready to run on a model, of either kind."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Protocol
 
 from contract.errors import FormulaError
 from contract.fusion import AnyProfile, FusionProfile, LearnedProfile, compile_fusion
 from service.ports import Scorer, ServedModel
 
-__all__ = ["ProfileCompiler"]
+__all__ = ["LearnedLoader", "ProfileCompiler", "compiled"]
 
-LearnedLoader = Callable[[LearnedProfile, ServedModel], Scorer]
+
+class LearnedLoader(Protocol):
+    """Opens learned profiles."""
+
+    def __call__(self, profile: LearnedProfile, *, name: str, variables: Mapping[str, str]) -> Scorer:
+        """Make a profile ready to run on the model of that name and variables."""
+        ...
 
 
 class ProfileCompiler:
@@ -27,10 +34,20 @@ class ProfileCompiler:
         Raises:
             FormulaError: When the profile does not fit the model.
         """
-        if isinstance(profile, FusionProfile):
-            return compile_fusion(profile, model.manifest.formula_variables())
-        if self._load is None:
-            raise FormulaError(
-                "learned profiles are not served here", fix="set FULCRUM_FUSIONS_DIR to a folder of fusion bundles"
-            )
-        return self._load(profile, model)
+        manifest = model.manifest
+        return compiled(profile, name=manifest.name, variables=manifest.formula_variables(), load=self._load)
+
+
+def compiled(profile: AnyProfile, *, name: str, variables: Mapping[str, str], load: LearnedLoader | None) -> Scorer:
+    """Make a profile ready to run on the model of a name and of variables.
+
+    Raises:
+        FormulaError: When the profile does not fit the model.
+    """
+    if isinstance(profile, FusionProfile):
+        return compile_fusion(profile, variables)
+    if load is None:
+        raise FormulaError(
+            "learned profiles are not served here", fix="set FULCRUM_FUSIONS_DIR to a folder of fusion bundles"
+        )
+    return load(profile, name=name, variables=variables)

@@ -1,15 +1,18 @@
 """Changes of fusion profiles: checked, kept with who and why, and in force before the writer hears of it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
 from contract.errors import FormulaError
+from contract.formula.units import FormulaWarning, check_units
 from contract.fusion import AnyProfile, FusionProfile
 from contract.plan import FusionPlan, Schedule, Temporary
+from contract.tasks import Unit
 from contract.weights import changed_weights
 from service.errors import InvalidProfile, PreconditionMissing, RevisionConflict, UnknownRevision, UnreadableDocument
 from service.ports import FusionCompiler, ModelCatalog
@@ -139,6 +142,21 @@ class FusionEditor:
         if not found or found[0].revision != number:
             raise UnknownRevision(f"{name!r} has no revision {number}", fix="look at its history")
         return found[0]
+
+    def warnings(self, plan: FusionPlan) -> Iterator[tuple[str, FormulaWarning]]:
+        """Give what a plan's formulas run with but probably do not mean, each with its variant."""
+        for variant, profile in plan.without_past(self._now()).variants():
+            if isinstance(profile, FusionProfile):
+                for warning in check_units(profile.formula, self._units(profile)):
+                    yield variant, warning
+
+    def _units(self, profile: FusionProfile) -> Mapping[str, Unit]:
+        """Give the units of the heads of a model that the profile fits."""
+        for model in self._catalog.all():
+            with contextlib.suppress(FormulaError):
+                self._compile_profile(profile, model)
+                return {head.name: head.unit for head in model.manifest.heads}
+        return {}
 
     def _check(self, plan: FusionPlan) -> None:
         for variant, profile in plan.without_past(self._now()).variants():

@@ -114,7 +114,7 @@ class Follower:
             self._thread.join()
 
     def _first_look(self) -> None:
-        if self._attempt(self._catch_up) or self._memory is None:
+        if self._attempt(lambda: self._catch_up(self._store.wait(0, timeout_s=0.0))) or self._memory is None:
             return
         if remembered := self._memory.load():
             self._unreadable(remembered, replace=False)
@@ -128,15 +128,18 @@ class Follower:
     def _wait_and_catch_up(self) -> None:
         newest = self._store.wait(self.state.applied, timeout_s=self._heartbeat_s)
         if newest != self.state.applied or not self.state.is_up:
-            self._catch_up()
+            self._catch_up(newest)
         else:
             self._report(newest)
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, newest: int) -> None:
+        """Put in force what the store has, which is everything up to *newest* at least."""
         latest = self._store.latest()
-        # After a silence the store may have lost its last changes; what it has now is what all agree on.
-        unreadable = dict(self._unreadable(latest, replace=not self.state.is_up))
-        applied = max((revision.sequence for revision in latest.values()), default=0)
+        # After a silence, or below what was applied, the store has lost changes; what it has now is what all agree on.
+        lost = not self.state.is_up or newest < self.state.applied
+        unreadable = dict(self._unreadable(latest, replace=lost))
+        # The newest one may be damaged, and so not among them: it counts, or the next wait would end at once for ever.
+        applied = max([newest, *(revision.sequence for revision in latest.values())])
         self._set(FollowerState(applied=applied, problem="", unreadable=unreadable))
         if self._memory is not None and not unreadable:
             self._memory.save(latest)

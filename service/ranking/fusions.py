@@ -77,7 +77,7 @@ class FusionBook:
         standing = Standing(revision=revision, plan=plan)
         with self._applying:
             known = self._standing.get(standing.profile_name)
-            if replace or known is None or known.revision.revision < revision.revision:
+            if replace or known is None or known.revision.sequence < revision.sequence:
                 # One assignment: a request sees the old revision or the new one, never a mixture.
                 self._standing = {**self._standing, standing.profile_name: standing}
                 self._forget(standing)

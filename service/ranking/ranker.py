@@ -1,6 +1,7 @@
 """The life of a rank request, top to bottom."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,22 @@ from contract.encoding import numeric_column
 from contract.errors import FormulaError
 from contract.features import FeatureSchema
 from service.errors import InvalidField
-from service.ports import Clock, FusionSource, ItemRows, ModelCatalog, Scorer, StageObserver
+from service.ports import (
+    Assigner,
+    Clock,
+    FusionSource,
+    ItemRows,
+    ModelCatalog,
+    NoExperiments,
+    Ranked,
+    RequestSampler,
+    Scorer,
+    StageObserver,
+)
+from service.ranking.explaining import explanation_of
 from service.ranking.ordering import order_by_score
 from service.ranking.query import RankQuery, RankResult
+from service.ranking.reservoir import NoSampler
 from service.ranking.stopwatch import Stopwatch
 
 __all__ = ["Ranker"]
@@ -26,13 +40,26 @@ class Ranker:
         fusions: Where fusion profiles come from.
         observer: Told of every ranked request.
         clock: Monotonic seconds.
+        sampler: Offered every request, for previews; None keeps none.
+        experiments: Puts requests into arms.
     """
 
-    def __init__(self, *, catalog: ModelCatalog, fusions: FusionSource, observer: StageObserver, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        catalog: ModelCatalog,
+        fusions: FusionSource,
+        observer: StageObserver,
+        clock: Clock,
+        sampler: RequestSampler | None = None,
+        experiments: Assigner | None = None,
+    ) -> None:
         self._catalog = catalog
         self._fusions = fusions
         self._observer = observer
         self._clock = clock
+        self._sampler = sampler or NoSampler()
+        self._experiments = experiments or NoExperiments()
 
     async def rank(self, query: RankQuery) -> RankResult:
         """Encode, infer, fuse and order; ONE model and ONE fusion revision are used from start to end.
@@ -42,8 +69,9 @@ class Ranker:
             ContractError: When a feature or a score breaks the contract.
         """
         watch = Stopwatch(self._clock, {"decode": query.decode_s})
-        model = self._catalog.current(query.model)
-        in_force = self._fusions.current(query.profile, model)
+        assigned = self._experiments.assign(query)
+        model = self._catalog.current(assigned.model)
+        in_force = self._fusions.current(assigned.profile, model)
         fusion = in_force.fusion
         _check_weights(query, fusion)
 
@@ -55,21 +83,28 @@ class Ranker:
         inference = await model.predict(GraphInputs.single(request, candidates), deadline=query.deadline)
         watch.add("queue", inference.queue_s)
         watch.add("infer", inference.infer_s)
+        # Before the scores: requests that the fusion in force refuses are traffic too.
+        self._sampler.offer(model=model, request=query, heads=inference.heads, stored=items.numbers)
 
+        values_of = partial(_formula_values, query, model.manifest.features, items, inference.heads)
         with watch.stage("fuse"):
-            values = _formula_values(fusion, query, model.manifest.features, items, inference.heads)
-            scores, non_finite = fusion.score(values, len(query.item_ids), weights=query.weights)
+            values = values_of(fusion)
+            scores, non_finite = fusion.score(values, len(query.item_ids), weights=assigned.weights)
             order = order_by_score(scores, query.top_k)
+            explanation = explanation_of(query, fusion, model.manifest, values, order, assigned.weights)
 
         self._observer.observe_rank(
             model=model.manifest.name,
-            profile=query.profile,
+            profile=in_force.profile,
             stages=watch.timings.stages,
             heads=inference.heads,
             scores=scores,
             non_finite=non_finite,
             unknown_items=int(np.count_nonzero(~items.found)),
         )
+        if assigned.exposures:
+            seconds = watch.timings.total_s
+            self._experiments.ranked(assigned, Ranked(model=model, scores=scores, values=values_of, seconds=seconds))
         return RankResult(
             query=query,
             manifest=model.manifest,
@@ -79,7 +114,9 @@ class Ranker:
             scores=scores[order],
             heads=inference.heads,
             unknown_items=~items.found,
+            explanation=explanation,
             timings=watch.timings,
+            exposures=assigned.exposures,
         )
 
 
@@ -93,7 +130,7 @@ def _check_weights(query: RankQuery, fusion: Scorer) -> None:
 
 
 def _formula_values(
-    fusion: Scorer, query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions
+    query: RankQuery, schema: FeatureSchema, items: ItemRows, heads: Predictions, fusion: Scorer
 ) -> Mapping[str, Any]:
     """Give what the formula reads: heads, and number fields as the caller or the item table gave them."""
     values: dict[str, Any] = {name: head for name, head in heads.items() if name in fusion.reads}

@@ -10,11 +10,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from contract.arrays import FloatArray
+from contract.arrays import FloatArray, IntArray
 from contract.errors import ContractError, FormulaError, ScoreError
 from contract.fusion import LearnedProfile
 from contract.fusion_bundle import FEATURES_INPUT, SCORE_OUTPUT, FusionBundle, fusion_versions, read_fusion
-from service.ports import ServedModel
 
 __all__ = ["FusionShelf", "LearnedFusion"]
 
@@ -51,9 +50,14 @@ class LearnedFusion:
             )
 
     def score(
-        self, values: Mapping[str, Any], size: int, *, weights: Mapping[str, float] | None = None
+        self,
+        values: Mapping[str, Any],
+        size: int,
+        *,
+        weights: Mapping[str, float] | None = None,
+        lists: IntArray | None = None,
     ) -> tuple[FloatArray, int]:
-        """Score candidates; each score depends on its own row alone.
+        """Score candidates; each score depends on its own row alone, so that *lists* change nothing.
 
         Raises:
             ScoreError: When a score is not finite and the profile says to fail.
@@ -85,20 +89,27 @@ class FusionShelf:
         self._lock = Lock()
         self._open: dict[tuple[str, int], tuple[FusionBundle, ort.InferenceSession]] = {}
 
-    def load(self, profile: LearnedProfile, model: ServedModel) -> LearnedFusion:
+    def __reduce__(self) -> tuple[type["FusionShelf"], tuple[Path]]:
+        """Travel to another process as the folder alone."""
+        return FusionShelf, (self._folder,)
+
+    def load(self, profile: LearnedProfile, *, name: str, variables: Mapping[str, str]) -> LearnedFusion:
         """Make a profile ready to run on a model. Blocking.
+
+        Args:
+            name: Of the model.
+            variables: What formulas may read of it, and what each is.
 
         Raises:
             FormulaError: When there is no such version, it fails its golden rows, or the model lacks what it reads.
         """
         bundle, session = self._opened(profile)
-        known = model.manifest.formula_variables()
         for feature in bundle.manifest.features:
-            if not known.get(feature.name, "").endswith("field" if feature.source == "field" else ")"):
+            if not variables.get(feature.name, "").endswith("field" if feature.source == "field" else ")"):
                 raise FormulaError(
                     f"{profile.model!r} version {profile.version} reads the {feature.source} {feature.name!r}, which "
-                    f"model {model.manifest.name!r} does not have",
-                    fix=f"take a fusion that was fitted on the heads of {model.manifest.name!r}",
+                    f"model {name!r} does not have",
+                    fix=f"take a fusion that was fitted on the heads of {name!r}",
                     path="/model",
                 )
         names = tuple(feature.name for feature in bundle.manifest.features)

@@ -44,6 +44,11 @@ class Pulse:
         with self._condition:
             self._condition.wait_for(lambda: self._closed or self._beats != beats, timeout_s)
 
+    def rest(self, timeout_s: float) -> None:
+        """Block until the pulse is closed or the time is over."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._closed, timeout_s)
+
 
 def await_change(look: Callable[[], int], after: int, *, pulse: Pulse, timeout_s: float, look_every_s: float) -> int:
     """Look at each beat, and every *look_every_s* without one, until the newest sequence is another than *after*.

@@ -56,7 +56,7 @@ class SqliteRevisionStore:
     def history(self, name: str, *, before: int | None = None, limit: int = 100) -> Sequence[Revision]:
         """Give the readable revisions of a name, newest first."""
         with self._reader.use() as connection:
-            return _readable(connection, name, before=_ANY if before is None else before, limit=limit)
+            return _readable(connection, name, before=_ANY if before is None else min(before, _ANY), limit=limit)
 
     def append(self, change: Change) -> Revision:
         """Write a revision in one transaction across processes.

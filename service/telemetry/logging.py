@@ -2,15 +2,20 @@
 
 import logging
 import sys
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-__all__ = ["configure_logging", "current_request_id", "get_logger", "request_id_scope"]
+__all__ = ["configure_logging", "current_request_id", "exposures_scope", "get_logger", "request_id_scope"]
 
 request_id_scope: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the request that the current task answers; "" outside of any."""
+
+exposures_scope: ContextVar[Sequence[Mapping[str, Any]]] = ContextVar("exposures", default=())
+"""Arms of experiments that the request of the current task is in, as its answer names them."""
 
 
 def current_request_id() -> str:

@@ -3,6 +3,7 @@
 No label takes a value that a client can invent: names of models and profiles come from what is served.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -11,10 +12,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from contract.arrays import FloatArray, Predictions
-from service.ports import ModelCatalog
+from service.ports import Exposure, ModelCatalog
 from service.telemetry.histogram import ArrayHistogram
 
-__all__ = ["Metrics"]
+__all__ = ["ExperimentMetrics", "Metrics"]
 
 _SECONDS = tuple(0.0001 * 2**power for power in range(16))
 _ROWS = tuple(2.0**power for power in range(14))
@@ -124,8 +125,12 @@ class Metrics:
         self._fusion_writes = Counter(
             "fulcrum_fusion_writes", "Fusion changes, by what became of them.", ["result"], registry=registry
         )
+        self._preview_seconds = Histogram(
+            "fulcrum_preview_seconds", "Time of a preview of a fusion.", buckets=_SECONDS, registry=registry
+        )
         registry.register(self._head_values)
         registry.register(self._scores)
+        self.experiments = ExperimentMetrics(registry)
 
     def observe_rank(
         self,
@@ -182,6 +187,15 @@ class Metrics:
         """Record what became of a fusion change: ``accepted`` or ``refused``."""
         self._fusion_writes.labels(result).inc()
 
+    def observe_preview(self, *, seconds: float) -> None:
+        """Record one preview of a fusion."""
+        self._preview_seconds.observe(seconds)
+
+    def watch_preview(self, num_requests: Callable[[], int]) -> None:
+        """Publish how many requests are kept for previews, read anew at every scrape."""
+        gauge = Gauge("fulcrum_preview_requests", "Requests that are kept for previews.", registry=self.registry)
+        gauge.set_function(num_requests)
+
     def add_info(
         self, name: str, help_text: str, labels: Iterable[str], read: Callable[[], Iterable[tuple[str, ...]]]
     ) -> None:
@@ -216,6 +230,90 @@ class Metrics:
     def render(self) -> bytes:
         """Give everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class ExperimentMetrics:
+    """Who is in which arm, and what shadows would change.
+
+    Labels come from the documents of layers, never from a request.
+
+    Args:
+        registry: Where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        arm = ["layer", "experiment", "arm"]
+        self._requests = Counter("fulcrum_experiment_requests", "Ranked requests of an arm.", arm, registry=registry)
+        self._seconds = Histogram(
+            "fulcrum_experiment_rank_seconds",
+            "Time of ranking a request of an arm.",
+            arm,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            "fulcrum_experiment_fallbacks",
+            "Requests of an arm that were ranked without it.",
+            [*arm, "reason"],
+            registry=registry,
+        )
+        self._missing = Counter(
+            "fulcrum_experiment_units_missing",
+            "Requests that name no unit for a layer.",
+            ["layer"],
+            registry=registry,
+        )
+        self._shadows = Counter(
+            "fulcrum_shadow_requests", "Shadows, by what became of them.", [*arm, "result"], registry=registry
+        )
+        self._first_changed = Counter(
+            "fulcrum_shadow_first_changed", "Shadows that put another candidate first.", arm, registry=registry
+        )
+        self._top_overlap = Histogram(
+            "fulcrum_shadow_top10_overlap",
+            "Share of the ten best that the shadow has too.",
+            arm,
+            buckets=[tenth / 10 for tenth in range(11)],
+            registry=registry,
+        )
+        self._kendall_tau = Histogram(
+            "fulcrum_shadow_kendall_tau",
+            "Kendall's tau-b between answer and shadow.",
+            arm,
+            buckets=[-0.5, 0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.0],
+            registry=registry,
+        )
+
+    def observe_exposure(self, exposure: Exposure, seconds: float) -> None:
+        """Record one ranked request of an arm."""
+        arm = _arm(exposure)
+        self._requests.labels(*arm).inc()
+        self._seconds.labels(*arm).observe(seconds)
+        if exposure.fallback:
+            self._fallbacks.labels(*arm, exposure.fallback).inc()
+
+    def observe_missing_unit(self, layer: str) -> None:
+        """Record a request that names no unit for a layer."""
+        self._missing.labels(layer).inc()
+
+    def observe_shadow(
+        self, exposure: Exposure, *, top_overlap: float, kendall_tau: float, first_changed: bool
+    ) -> None:
+        """Record one request that was ranked twice."""
+        arm = _arm(exposure)
+        self._shadows.labels(*arm, "scored").inc()
+        self._first_changed.labels(*arm).inc(first_changed)
+        self._top_overlap.labels(*arm).observe(top_overlap)
+        if math.isfinite(kendall_tau):
+            self._kendall_tau.labels(*arm).observe(kendall_tau)
+
+    def observe_lost_shadow(self, exposure: Exposure, *, reason: str) -> None:
+        """Record a shadow that was not scored: ``busy`` where the line was full, or ``failed``."""
+        self._shadows.labels(*_arm(exposure), reason).inc()
+
+
+def _arm(exposure: Exposure) -> tuple[str, str, str]:
+    return exposure.layer, exposure.experiment, exposure.arm
 
 
 class _Info(Collector):

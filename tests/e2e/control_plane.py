@@ -17,7 +17,7 @@ import httpx
 
 from tests.e2e.server import TOKEN
 
-__all__ = ["Outcome", "change_under_load"]
+__all__ = ["Outcome", "change_under_load", "wait_until_converged"]
 
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 PROFILE = "/v1/admin/fusion/default"
@@ -76,6 +76,16 @@ def change_under_load(
     outcome.revisions = [each for each in _history(urls[0]) if each["revision"] >= start]
     _judge(outcome, seen)
     return outcome
+
+
+def wait_until_converged(url: str) -> int:
+    """Write once more and wait for everyone; give how many processes have applied it."""
+    with httpx.Client(base_url=url, timeout=60) as client:
+        etag = client.get(PROFILE, headers=ADMIN).headers["etag"]
+        params = {"wait": "all", "wait_timeout_s": 30}
+        answer = client.put(PROFILE, params=params, json=FORMULA, headers={**ADMIN, "If-Match": etag})
+    assert answer.status_code == 200, answer.text
+    return len(answer.json()["convergence"]["processes"])
 
 
 def _start(url: str) -> int:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.e2e.control_plane import change_under_load
+from tests.e2e.control_plane import change_under_load, wait_until_converged
 from tests.e2e.server import ROOT, server
+from tests.valkey import ValkeyServer
 
 DEMO = ROOT / "models_onnx"
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -27,3 +28,23 @@ def test_writers_at_the_same_time_lose_no_change_and_fail_no_request_under_load(
         outcome = change_under_load([running.url], changes=100, writers=4, connections=16)
 
     check(outcome, 100)
+
+
+def test_three_processes_on_a_valkey_that_is_killed_in_the_middle_lose_no_change_and_fail_no_request():
+    with (
+        ValkeyServer("--appendonly", "yes", "--appendfsync", "always") as valkey,
+        server(DEMO, valkey.url) as first,
+        server(DEMO, valkey.url) as second,
+        server(DEMO, valkey.url) as third,
+    ):
+
+        def die_and_come_back():
+            valkey.kill()
+            valkey.start()
+
+        urls = [each.url for each in (first, second, third)]
+        outcome = change_under_load(urls, changes=60, writers=4, connections=16, halfway=die_and_come_back)
+        agreed = wait_until_converged(urls[0])
+
+    check(outcome, 60)
+    assert agreed == 3

@@ -79,6 +79,16 @@ def test_weights_are_turned_within_their_bounds(admin, written, client, example)
     assert best["score"] == pytest.approx(0.75 * best["heads"]["ctr"] + best["heads"]["like"])
 
 
+def test_a_formula_of_units_that_do_not_go_together_is_kept_with_a_warning_at_its_place(admin, written):
+    odd = admin.put("/v1/admin/fusion/default", json={"formula": "ctr + duration_seconds"}, headers=match(2)).json()
+    fine = admin.put("/v1/admin/fusion/default", json={"formula": "ctr + log1p(duration_seconds)"}, headers=match(3))
+
+    (warning,) = odd["warnings"]
+    assert "seconds" in warning["detail"]
+    assert (warning["variant"], warning["position"] >= 1, bool(warning["fix"])) == ("base", True, True)
+    assert fine.json()["warnings"] == []
+
+
 def test_a_weight_of_exactly_zero_is_zero_and_not_unset(admin, written, client, example):
     admin.patch("/v1/admin/fusion/default/weights", json={"weights": {"w": 0}}, headers=match(2))
 
@@ -285,3 +295,11 @@ def test_a_learned_fusion_that_is_not_there_changes_nothing(learned, example):
 
     assert (answer.status_code, answer.json()["path"]) == (422, "/version")
     assert learned.post("/v1/rank", json=example).json()["results"] == before["results"]
+
+
+def test_the_score_of_a_learned_fusion_has_no_parts_and_says_so_with_null(learned, example):
+    learned.put("/v1/admin/fusion/default", json=LEARNED, headers=match(1))
+
+    results = learned.post("/v1/rank", json=example | {"return": ["explain"]}).json()["results"]
+
+    assert {each["explain"] for each in results} == {None}

@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 
 from contract.arrays import GraphInputs
 from contract.encoding import Encoder
-from service.app import create_app, load_bundle
+from service.app import create_app
+from service.components import load_bundle
 from service.settings import Settings
 from service.stores.items import read_items
 from service.telemetry.metrics import Metrics

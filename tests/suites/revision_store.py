@@ -4,8 +4,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from service.errors import RevisionConflict
 from service.revisions import Change, ProcessState
@@ -90,6 +93,7 @@ class RevisionStoreSuite:
         assert [each.revision for each in (*first, *rest)] == [7, 6, 5, 4, 3, 2, 1]
         assert [each.document for each in rest] == [f'{{"weight": {number}}}' for number in (3, 2, 1, 0)]
         assert list(store.history("fusion/a", before=1)) == []
+        assert [each.revision for each in store.history("fusion/a", before=10**30, limit=1)] == [7]
         assert list(store.history("fusion/nobody")) == []
 
     def test_of_writers_at_the_same_time_one_wins_each_number_and_nothing_is_lost(self, store):
@@ -107,6 +111,31 @@ class RevisionStoreSuite:
         assert sorted(numbers) == list(range(1, 25))
         documents = {each.document for each in store.history("fusion/a")}
         assert documents == {change(weight=weight).document for weight in range(24)}
+
+    @given(asked=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), max_size=12))
+    @settings(
+        max_examples=25,
+        deadline=None,
+        database=None,  # a run of one store is not replayed on another, so the second check has nothing to warn of
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
+    def test_any_run_of_changes_is_kept_or_refused_as_by_a_plain_list_a_name(self, store, asked):
+        run = uuid4().hex  # names of its own: the store is the same for all examples
+        model = {name: [] for name in "abc"}
+        for name, expected in asked:
+            fits = expected == len(model[name])
+            try:
+                model[name].append(store.append(change(f"{run}/{name}", expected=expected)))
+            except RevisionConflict:
+                assert not fits
+            else:
+                assert fits
+
+        for name, written in model.items():
+            assert list(store.history(f"{run}/{name}")) == written[::-1]
+            assert [each.revision for each in written] == list(range(1, len(written) + 1))
+        newest = {name: each for name, each in store.latest().items() if name.startswith(run)}
+        assert newest == {f"{run}/{name}": written[-1] for name, written in model.items() if written}
 
     def test_another_handle_sees_what_was_written(self, store, another):
         written = store.append(change())

@@ -18,21 +18,16 @@ from torch import Tensor, nn
 from contract.frozen import Frozen
 from training.balancing.means import Means
 from training.errors import InvalidOption
-from training.options import validated
+from training.options import NoOptions, validated
 
 __all__ = [
     "Balancer",
     "BalancerParts",
-    "NoOptions",
     "balancers",
     "checked_options",
     "make_balancer",
     "register_balancer",
 ]
-
-
-class NoOptions(Frozen):
-    """Options of a balancer that has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""LightGBM, one model a task, on the very inputs of our models: the bar for every table.
+"""LightGBM, one model a task, on the fields of our models: the bar for every table.
 
 G. Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", NeurIPS 2017.
 """
@@ -11,6 +11,8 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.features import FeatureSchema, Side
+from contract.scaling import as_one_number
 from contract.tasks import DurationTask, Task
 from training.benchmarks.campaign import SPLITS, Prepared, report_of, validation_value
 from training.data.columns import EncodedSplit
@@ -38,7 +40,7 @@ _SETTINGS = {
 def lightgbm_run(data: str, stage: str, seed: int, loaded: Prepared, tasks: tuple[Task, ...]) -> dict[str, Any]:
     """Train one model a task, stopped on validation, and report on validation and test as our runs do."""
     begin = time.perf_counter()
-    columns = {split: _columns(loaded.splits[split]) for split in SPLITS}
+    columns = {split: _columns(loaded.schema, loaded.splits[split]) for split in SPLITS}
     heads: dict[str, dict[str, Array]] = {split: {} for split in SPLITS}
     rounds = 0
     for task in tasks:
@@ -92,11 +94,24 @@ def _fit(task: Task, seed: int, loaded: Prepared, columns: dict[str, Array]) -> 
     )
 
 
-def _columns(split: EncodedSplit) -> Array:
+def _columns(schema: FeatureSchema, split: EncodedSplit) -> Array:
     """Lay everything flat: ids as numbers (ordered by frequency, which trees split better than as categories)."""
     lists = split.list_of_row()
-    parts = [split.request.ids[lists], split.request.dense[lists], split.candidate.ids, split.candidate.dense]
-    return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts], axis=1)
+    request = np.concatenate([split.request.ids, _dense(schema, "request", split.request.dense)], axis=1)
+    candidate = [split.candidate.ids, _dense(schema, "candidate", split.candidate.dense)]
+    return np.concatenate([np.asarray(part, dtype=np.float32) for part in (request[lists], *candidate)], axis=1)
+
+
+def _dense(schema: FeatureSchema, side: Side, dense: Array) -> Array:
+    """Give one column a number and the vectors as they are.
+
+    The columns of a piecewise field are summed up: trees cut one number wherever they like, and find no cut more in
+    its columns, only work (on census-b 6.2 s for 3.8 s of one thread).
+    """
+    spans = schema.dense_spans(side)
+    numbers = [as_one_number(dense[:, spans[field.name]])[:, None] for field in schema.numbers_on(side)]
+    vectors = [dense[:, spans[field.name]] for field in schema.vectors_on(side)]
+    return np.concatenate([*numbers, *vectors], axis=1) if spans else dense
 
 
 def _heads(task: Task, predicted: Array) -> dict[str, Array]:

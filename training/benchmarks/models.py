@@ -69,9 +69,9 @@ _CENSUS = Recipe(
         arch="mmoe",
         epochs=20,
         model=_SMALL,
-        optim=OptimConfig(batch_requests=512, averaging=0.998, patience=2),
+        optim=OptimConfig(batch_requests=1024, averaging=0.995, patience=2),
     ),
-    grid=(1e-3, 3e-3),
+    grid=(1e-3, 2e-3),
     seeds=10,
 )
 _KUAIRAND = Recipe(

@@ -17,7 +17,6 @@ A row is a person and not a list: each stands alone as one candidate of one requ
 """
 
 import gzip
-import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -49,7 +48,6 @@ _NOT_INPUTS = {"education", "marital_stat", "instance_weight", "income", "split"
 # Whole numbers of few values say more as ids than as one number: a network need not find a curve's corners.
 _AS_IDS = {name: f"{name}_id" for name in NUMBERS}
 _MIN_COUNT = 20
-_MONEY = {"wage_per_hour", "capital_gains", "capital_losses", "stock_dividends"}
 _COLLEGE = ("some", "associate", "bachelor", "master", "prof", "doctorate")
 _GROUP = 5_000
 _EXTRACT = "census_income_nominal.parquet"
@@ -199,14 +197,9 @@ def _info(protocol: str, names: list[str]) -> DatasetInfo:
     )
 
 
-def _id_of(name: str, value: float) -> int:
-    """Give a small whole number as it is, an amount of money by its size: half powers of two."""
-    return round(2.0 * math.log2(1.0 + value)) if name in _MONEY else round(value)
-
-
 def _field(name: str) -> FieldDeclaration:
     if name in NUMBERS:
-        return FieldDeclaration(name=name, side="candidate", kind="numeric", dtype="float", scaling="quantile")
+        return FieldDeclaration(name=name, side="candidate", kind="numeric", dtype="float", scaling="piecewise")
     return FieldDeclaration(name=name, side="candidate", kind="categorical", dtype="string")
 
 

@@ -27,8 +27,8 @@ class FieldDeclaration(Frozen):
 
     Args:
         name: A Python identifier; number fields become formula variables.
-        scaling: Of number fields, where ``log`` is log1p then standardised; of vector fields ``standard`` divides
-            by the root mean square of the training split, ``none`` leaves them alone.
+        scaling: Of number fields, see :mod:`contract.scaling`; of vector fields ``standard`` divides by the root
+            mean square of the training split, ``none`` leaves them alone.
         buckets: Of a hashed field.
         max_length: Of a sequence: how many of its values are read.
         pooling: Of a sequence: what the vectors of its values become; see :class:`contract.features.Sequence`.
@@ -46,7 +46,7 @@ class FieldDeclaration(Frozen):
     side: Side
     kind: Literal["categorical", "hashed", "numeric", "sequence", "vector"]
     dtype: Literal["string", "int", "float"]
-    scaling: Literal["standard", "log", "quantile", "none"] = "standard"
+    scaling: Literal["standard", "log", "quantile", "piecewise", "none"] = "standard"
     buckets: int | None = Field(default=None, ge=1, le=2**31)
     max_length: int | None = Field(default=None, ge=1, le=4096)
     pooling: Pooling = "mean"

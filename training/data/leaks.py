@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.arrays import SideArrays
-from contract.features import SIDES, FeatureSchema, Side, id_width
+from contract.features import SIDES, FeatureSchema, Side
+from contract.scaling import as_one_number
 from training.data.columns import EncodedSplit
 from training.data.format import LabelDeclaration
 from training.errors import InvalidOption, LabelLeak
@@ -119,12 +120,11 @@ def _halves(lists: Array) -> Array:
 
 def _columns(schema: FeatureSchema, side: Side, arrays: SideArrays) -> Iterator[tuple[str, Array, bool]]:
     """Give name, values and whether they are ids, of each feature of one side."""
-    start = 0
-    for field in schema.ids_on(side):
-        yield field.name, arrays.ids[:, start], True
-        start += id_width(field)
-    for position, number in enumerate(schema.numbers_on(side)):
-        yield number.name, arrays.dense[:, position], False
+    for name, span in schema.id_spans(side).items():
+        yield name, arrays.ids[:, span.start], True
+    spans = schema.dense_spans(side)
+    for number in schema.numbers_on(side):
+        yield number.name, as_one_number(arrays.dense[:, spans[number.name]]), False
 
 
 def _by_number(column: Array, target: Array) -> list[tuple[Array, Array]]:

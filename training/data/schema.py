@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from contract.features import (
     Hashed,
     LogStandard,
     Numeric,
+    Piecewise,
     Quantile,
     Scaling,
     Sequence,
@@ -28,7 +29,8 @@ __all__ = ["fit_schema", "flat_column"]
 
 MAX_VOCABULARY = 1_000_000
 _SAMPLE = 200_000
-_QUANTILES = 64
+_QUANTILES, _BIN_EDGES = 64, 32
+_Sample = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def fit_schema(dataset: Dataset, *, split: str = "train") -> FeatureSchema:
@@ -64,7 +66,7 @@ class _Numbers:
     """Keeps an even sample of a number field, thinned as rows grow, so that memory stays flat."""
 
     def __init__(self) -> None:
-        self.sample: np.ndarray[tuple[int], np.dtype[np.float64]] = np.zeros(0)
+        self.sample: _Sample = np.zeros(0)
         self._stride = 1
         self._seen = 0
 
@@ -151,17 +153,26 @@ def _field(field: FieldDeclaration, fit: _Fitter) -> AnyField:
     return Categorical(name=name, side=side, dtype=dtype, table=table)
 
 
-def _scaling(field: FieldDeclaration, sample: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Scaling:
+def _scaling(field: FieldDeclaration, sample: _Sample) -> Scaling:
     if field.scaling == "none" or not len(sample):
         return Standard(mean=0.0, std=1.0)
-    if field.scaling == "quantile":
-        # Where one value fills most rows (no capital gain), all quantiles of the rows are that value: those of the
-        # distinct values stand beside them.
-        shares = np.linspace(0, 1, _QUANTILES)
-        points = np.unique(np.concatenate([np.quantile(part, shares) for part in (sample, np.unique(sample))]))
-        if len(points) >= 2:
-            return Quantile(points=tuple(points.tolist()))
+    if field.scaling == "quantile" and len(points := _points(sample, _QUANTILES, "linear")) >= 2:
+        return Quantile(points=points)
+    # Edges are values that occur: a number of few values has one at each, and no column that says nothing new.
+    if field.scaling == "piecewise" and len(points := _points(sample, _BIN_EDGES, "inverted_cdf")) >= 2:
+        return Piecewise(points=points)
     if field.scaling == "log":
         logs = np.log1p(np.maximum(sample, 0))
         return LogStandard(mean=float(logs.mean()), std=float(logs.std()) or 1.0)
     return Standard(mean=float(sample.mean()), std=float(sample.std()) or 1.0)
+
+
+def _points(sample: _Sample, count: int, method: Literal["linear", "inverted_cdf"]) -> tuple[float, ...]:
+    """Give up to twice *count* quantiles, rising.
+
+    Where one value fills most rows (no capital gain), all quantiles of the rows are that value: those of the
+    distinct values stand beside them.
+    """
+    shares = np.linspace(0, 1, count)
+    parts = [np.quantile(part, shares, method=method) for part in (sample, np.unique(sample))]
+    return tuple(np.unique(np.concatenate(parts)).tolist())

@@ -122,7 +122,7 @@ def apply_weights(
     """Write found weights into the formula that they were searched for.
 
     Args:
-        start: Where the search began; with a revision, that one must still be in force.
+        start: Where the search began; with a revision of this very profile, that one must still be in force.
 
     Returns:
         The profile that was in force before, and what was written.
@@ -135,12 +135,13 @@ def apply_weights(
     if read.tag is None:
         raise ApplyError(f"there is no profile {api.profile!r} whose weights could be changed", fix="write it first")
     before = parse_profile(dict(read.document), f"the profile {api.profile!r}").profile
-    if before.formula != start.profile.formula and start.revision is None:
+    seen = start.revision if start.name == api.profile else None
+    if before.formula != start.profile.formula and seen is None:
         raise SearchError(
             f"the formula in force is {before.formula!r}, the weights are for {start.profile.formula!r}",
             fix="search again from the profile in force",
         )
-    tag = f'"{start.revision}"' if start.revision is not None else read.tag
+    tag = f'"{seen}"' if seen is not None else read.tag
     return before, api.change_weights(weights, reason, tag)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from contract.fusion import FusionProfile
 from contract.weights import changed_weights
+from training.console import console
 from training.errors import ApplyError, InvalidOption, SearchError
 from training.fusing.log import ImpressionLog
 from training.fusing.reading import Roles, read_log
 from training.fusing.search import SearchDocument
-from training.fusing.splitting import time_split
+from training.fusing.splitting import ending_before, time_split
 
 __all__ = [
     "TOKEN_VARIABLE",
@@ -47,7 +48,13 @@ def read_token(path: Path | None) -> str:
 def read_logs(log: Path, evaluate: Path | None, share: float, roles: Roles) -> tuple[ImpressionLog, ImpressionLog]:
     """Read what to fit on and what to judge on: two logs, or the two ends of one."""
     earlier = read_log(log, roles)
-    return time_split(earlier, share) if evaluate is None else (earlier, read_log(evaluate, roles))
+    if evaluate is None:
+        return time_split(earlier, share)
+    later = read_log(evaluate, roles)
+    kept, left_out = ending_before(earlier, later)
+    if left_out:
+        console.print(f"{left_out:,} requests of {log} happened after {evaluate} begins: they are left out")
+    return kept, later
 
 
 def read_search(path: Path) -> SearchDocument:

@@ -24,6 +24,7 @@ from training.fusing.arguments import (
 )
 from training.fusing.fit import FitConfig, FitReport, fit_and_publish
 from training.fusing.grid import with_bounds
+from training.fusing.judging import Measure, Yardstick
 from training.fusing.pictures import draw_search
 from training.fusing.profiles import read_profile
 from training.fusing.reading import Roles
@@ -35,6 +36,7 @@ __all__ = ["apply", "fit", "fuse", "score", "search_weights"]
 
 fuse = typer.Typer(help="Find better weights, or learn the fusion, from logged impressions.", no_args_is_help=True)
 _TIMEOUT_S = 30.0
+_MEASURES = "ndcg: NDCG@k, where requests count alike; total: the utility of the k best, where they do not."
 
 Log = Annotated[Path, typer.Argument(help="Impressions to fit on: a Parquet file or a folder of them.")]
 Later = Annotated[
@@ -91,6 +93,7 @@ def fit(
     field: Fields = None,
     outcome: Outcomes = None,
     missing: Missing = "zero",
+    measure: Annotated[Measure, typer.Option(help=_MEASURES)] = "ndcg",
     method: Annotated[
         Literal["best", "lambdarank", "listnet"], typer.Option(help="Both are fitted and reported; one is published.")
     ] = "best",
@@ -111,7 +114,7 @@ def fit(
         heads=tuple(head or ()),
         fields=tuple(field or ()),
         method=method,
-        k=k,
+        yardstick=Yardstick(measure=measure, k=k),
         seed=seed,
         allow_leaks=tuple(allow_leak or ()),
         command=command_line(),
@@ -144,8 +147,7 @@ def search_weights(
     fit_share: Share = 0.7,
     bounds: Annotated[list[str] | None, typer.Option(help="WEIGHT=LOW:HIGH; repeatable.")] = None,
     measure: Annotated[
-        Literal["ndcg", "total"] | None,
-        typer.Option(help="NDCG@k, or the utility of the k best summed; the latter by default with two utilities."),
+        Measure | None, typer.Option(help=f"{_MEASURES} With two utilities the total, else NDCG, by default.")
     ] = None,
     k: K = 10,
     trials: Annotated[int, typer.Option(min=1, help="Weights to try.")] = 200,
@@ -163,8 +165,7 @@ def search_weights(
     bounded = with_bounds(current.profile, parse_bounds(bounds))
     config = SearchConfig(
         utilities=tuple(Utility(formula=each, missing=missing) for each in utility),
-        measure=measure or ("ndcg" if len(utility) == 1 else "total"),
-        k=k,
+        yardstick=Yardstick(measure=measure or ("ndcg" if len(utility) == 1 else "total"), k=k),
         trials=trials,
         seed=seed,
         command=command_line(),

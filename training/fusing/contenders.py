@@ -1,4 +1,4 @@
-"""Rankings side by side on one log: NDCG by the stated utility, each against one reference, request by request."""
+"""Rankings side by side on one log: judged by the stated utility, each against one reference, request by request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from contract.errors import FormulaError
 from contract.frozen import Frozen
 from contract.fusion import DEFAULT_FORMULA, FusionProfile
 from training.fusing.intervals import Interval, paired_bootstrap
-from training.fusing.judging import ndcg_by_request, places
+from training.fusing.judging import Yardstick, places
 from training.fusing.log import ImpressionLog
 from training.fusing.scoring import FormulaScorer
 from training.fusing.utility import Gained
 
-__all__ = ["Comparison", "Contender", "Judged", "best_of", "compare", "formula_contenders", "mean_ndcg"]
+__all__ = ["Comparison", "Contender", "Judged", "best_of", "compare", "formula_contenders", "mean_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +43,14 @@ class Judged(Frozen):
     """How one contender did.
 
     Args:
-        ndcg: Mean over requests that have a gain.
+        value: Mean over the requests that say something.
         difference: From the reference, on the same requests.
     """
 
     name: str
     formula: str | None = None
     weights: dict[str, float] = Field(default_factory=dict)
-    ndcg: Interval
+    value: Interval
     difference: Interval
 
 
@@ -58,12 +58,12 @@ class Comparison(Frozen):
     """All contenders on one log.
 
     Args:
-        judged_requests: Requests that have a gain; the others say nothing about a ranking.
+        judged_requests: Requests that say something; NDCG says nothing of one without a gain.
         reference: Contender that differences are from.
         seed: Of the bootstrap.
     """
 
-    k: int
+    yardstick: Yardstick
     requests: int
     rows: int
     judged_requests: int
@@ -75,12 +75,12 @@ class Comparison(Frozen):
 
 
 def formula_contenders(
-    fit: Gained, k: int, *, current: FusionProfile | None = None, found: FusionProfile | None = None
+    fit: Gained, yardstick: Yardstick, *, current: FusionProfile | None = None, found: FusionProfile | None = None
 ) -> list[Contender]:
     """Name the formulas to beat: the head that is best on *fit*, the default, the current profile, a found one."""
     document = fit.log.document
     heads = [Contender(name=f"best head, {head}", profile=FusionProfile(formula=head)) for head in document.heads]
-    contenders = [best_of(heads, fit, k)]
+    contenders = [best_of(heads, fit, yardstick)]
     named = {
         "default": FusionProfile(formula=DEFAULT_FORMULA),
         "current profile": current,
@@ -101,28 +101,29 @@ def _compiles(profile: FusionProfile, log: ImpressionLog) -> bool:
     return True
 
 
-def best_of(contenders: Sequence[Contender], on: Gained, k: int) -> Contender:
-    """Give the contender with the highest NDCG; the first of equals."""
-    values = [mean_ndcg(contender.scored(on.log), on, k) for contender in contenders]
+def best_of(contenders: Sequence[Contender], on: Gained, yardstick: Yardstick) -> Contender:
+    """Give the contender that is best; the first of equals."""
+    values = [mean_of(contender.scored(on.log), on, yardstick) for contender in contenders]
     return contenders[int(np.argmax(values))]
 
 
-def mean_ndcg(scores: NDArray[np.float64], on: Gained, k: int) -> float:
-    """Give mean NDCG@k over the requests that have a gain."""
-    offsets = on.log.offsets
-    return float(np.nanmean(ndcg_by_request(on.gains, places(scores, offsets), offsets, k)))
+def mean_of(scores: NDArray[np.float64], on: Gained, yardstick: Yardstick) -> float:
+    """Judge scores ``[N]`` by one number."""
+    return yardstick.mean(scores, on.gains, on.log.offsets)
 
 
-def compare(contenders: Sequence[Contender], on: Gained, k: int, *, reference: str, seed: int) -> Comparison:
+def compare(
+    contenders: Sequence[Contender], on: Gained, yardstick: Yardstick, *, reference: str, seed: int
+) -> Comparison:
     """Judge contenders on impressions that none of them was fitted on."""
     offsets = on.log.offsets
     values = np.stack([
-        ndcg_by_request(on.gains, places(each.scored(on.log), offsets), offsets, k) for each in contenders
+        yardstick.by_request(on.gains, places(each.scored(on.log), offsets), offsets) for each in contenders
     ])  # fmt: skip
     names = [each.name for each in contenders]
     own, apart = paired_bootstrap(values, names.index(reference), seed=seed)
     return Comparison(
-        k=k,
+        yardstick=yardstick,
         requests=on.log.num_requests,
         rows=on.log.num_rows,
         judged_requests=int((~np.isnan(values[0])).sum()),
@@ -131,8 +132,8 @@ def compare(contenders: Sequence[Contender], on: Gained, k: int, *, reference: s
         reference=reference,
         seed=seed,
         contenders=tuple(
-            Judged(name=each.name, **_formula_of(each), ndcg=ndcg, difference=difference)
-            for each, ndcg, difference in zip(contenders, own, apart, strict=True)
+            Judged(name=each.name, **_formula_of(each), value=value, difference=difference)
+            for each, value, difference in zip(contenders, own, apart, strict=True)
         ),
     )
 

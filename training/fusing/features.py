@@ -13,6 +13,7 @@ from training.data.columns import EncodedSplit
 from training.data.declarations import LabelDeclaration
 from training.data.leaks import refuse_leaks
 from training.errors import InvalidOption, LabelLeak
+from training.fusing.judging import Yardstick
 from training.fusing.log import ImpressionLog, LogDocument
 from training.fusing.utility import Gained
 
@@ -27,11 +28,13 @@ class RankingRows:
         features: float32 ``[N, F]``, NaN where missing.
         gains: float64 ``[N]``.
         offsets: int64 ``[R + 1]``.
+        weights: How much each request counts, float64 ``[R]``, 1 in the mean.
     """
 
     features: NDArray[np.float32]
     gains: NDArray[np.float64]
     offsets: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
 
 def chosen_features(document: LogDocument, heads: Sequence[str], fields: Sequence[str]) -> tuple[FusionFeature, ...]:
@@ -57,9 +60,14 @@ def feature_matrix(log: ImpressionLog, features: Sequence[FusionFeature]) -> NDA
     return np.where(np.isfinite(matrix), matrix, np.float32(np.nan))
 
 
-def ranking_rows(gained: Gained, features: Sequence[FusionFeature]) -> RankingRows:
+def ranking_rows(gained: Gained, features: Sequence[FusionFeature], yardstick: Yardstick) -> RankingRows:
     """Lay inputs and gains beside each other."""
-    return RankingRows(features=feature_matrix(gained.log, features), gains=gained.gains, offsets=gained.log.offsets)
+    return RankingRows(
+        features=feature_matrix(gained.log, features),
+        gains=gained.gains,
+        offsets=gained.log.offsets,
+        weights=yardstick.request_weights(gained.gains, gained.log.offsets),
+    )
 
 
 def refuse_leaking(log: ImpressionLog, features: Sequence[FusionFeature], *, allowed: Sequence[str] = ()) -> None:

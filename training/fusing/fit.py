@@ -1,13 +1,10 @@
 """A learned fusion from logged impressions to a published bundle, step by step."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from contract.frozen import Frozen
 from contract.fusion import FusionProfile
@@ -23,24 +20,20 @@ from contract.fusion_bundle import (
     publish_fusion,
 )
 from training.errors import UtilityError
-from training.fusing.contenders import Comparison, Contender, compare, formula_contenders, mean_ndcg
-from training.fusing.features import chosen_features, feature_matrix, ranking_rows, refuse_leaking
-from training.fusing.graphs import check_scores, export_listnet, graph_scores, parity_rows
-from training.fusing.lambdarank import fit_lambdarank
-from training.fusing.listnet import fit_listnet
+from training.fusing.contenders import Comparison, Contender, compare, formula_contenders, mean_of
+from training.fusing.features import chosen_features, feature_matrix, refuse_leaking
+from training.fusing.graphs import graph_scores
+from training.fusing.judging import Yardstick
 from training.fusing.log import ImpressionLog
+from training.fusing.methods import METHODS, FusionGraph, Method, learn
 from training.fusing.splitting import check_later, time_split
-from training.fusing.tree_graph import export_trees
 from training.fusing.utility import Gained, gain
 from training.provenance import provenance
 
-__all__ = ["METHODS", "FitConfig", "FitReport", "fit_and_publish"]
+__all__ = ["FitConfig", "FitReport", "fit_and_publish"]
 
-Method = Literal["lambdarank", "listnet"]
-METHODS: tuple[Method, ...] = ("lambdarank", "listnet")
 _STOP_SHARE = 0.8
 _GOLDEN_REQUESTS = 4
-_Scores = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 
 
 class FitConfig(Frozen):
@@ -49,9 +42,9 @@ class FitConfig(Frozen):
     Args:
         heads: Inputs; every head of the log where none is named.
         fields: More inputs.
-        method: Which of the two is published; ``best`` takes the one with the higher NDCG on the last fifth of the
-            requests to fit on, never on those that it is judged on.
-        k: Of NDCG@k.
+        method: Which of the two is published; ``best`` takes the one that is better on the last fifth of the requests
+            to fit on, never on those that it is judged on.
+        yardstick: What it is fitted for and judged by.
     """
 
     name: str
@@ -59,7 +52,7 @@ class FitConfig(Frozen):
     heads: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     method: Literal["best", "lambdarank", "listnet"] = "best"
-    k: int = 10
+    yardstick: Yardstick = Yardstick()
     seed: int = 0
     allow_leaks: tuple[str, ...] = ()
     command: str = ""
@@ -70,7 +63,7 @@ class FitReport(Frozen):
 
     Args:
         published: Method of the bundle.
-        stopped_on: Mean NDCG of each method on the requests that decided when to stop.
+        stopped_on: How good each method is on the requests that decided when to stop.
         parity: Largest difference of each method's graph from what it was made from.
         comparison: On later requests, which nothing was fitted on.
     """
@@ -83,15 +76,6 @@ class FitReport(Frozen):
     stopped_on: dict[str, float]
     parity: dict[str, float]
     comparison: Comparison
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Trained:
-    """One method's graph, checked."""
-
-    method: Method
-    path: Path
-    parity: float
 
 
 def fit_and_publish(
@@ -120,7 +104,10 @@ def fit_and_publish(
     whole, judged = gain(config.utility, earlier), gain(config.utility, later)
     fit, stop = (_with_gains(config.utility, part) for part in time_split(whole.log, _STOP_SHARE))
     with publish_fusion(fusions, config.name) as draft:
-        trained = [_train(method, fit, stop, features, config, draft.path, stage) for method in METHODS]
+        trained = []
+        for method in METHODS:
+            stage(f"fitting {method}")
+            trained.append(learn(method, fit, stop, features, draft.path, yardstick=config.yardstick, seed=config.seed))
         stage("judging")
         report = _report(config, features, whole, stop, judged, trained, current, found)
         _keep_one(trained, report.published, draft.path)
@@ -137,51 +124,22 @@ def _with_gains(utility: Utility, log: ImpressionLog) -> Gained:
         raise UtilityError(f"of {log.num_requests} requests: {error.detail}", fix=error.fix) from None
 
 
-def _train(
-    method: Method,
-    fit: Gained,
-    stop: Gained,
-    features: Sequence[FusionFeature],
-    config: FitConfig,
-    folder: Path,
-    stage: Callable[[str], None],
-) -> _Trained:
-    """Fit one method and export it, with parity."""
-    stage(f"fitting {method}")
-    path, rows = folder / f"{method}.onnx", (ranking_rows(fit, features), ranking_rows(stop, features))
-    if method == "lambdarank":
-        booster = fit_lambdarank(*rows, k=config.k, seed=config.seed)
-        export_trees(booster, path)
-        origin: _Scores = lambda x: np.asarray(booster.predict(x))  # noqa: E731
-    else:
-        model = fit_listnet(*rows, seed=config.seed)
-        export_listnet(model, path)
-        origin = lambda x: _no_grad(model, x)  # noqa: E731
-    return _Trained(method=method, path=path, parity=check_scores(path, origin, parity_rows(rows[1].features)))
-
-
-@torch.no_grad()
-def _no_grad(model: torch.nn.Module, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    scores: NDArray[np.float32] = model(torch.from_numpy(x)).numpy()
-    return scores
-
-
 def _report(
     config: FitConfig,
     features: tuple[FusionFeature, ...],
     whole: Gained,
     stop: Gained,
     judged: Gained,
-    trained: Sequence[_Trained],
+    trained: Sequence[FusionGraph],
     current: FusionProfile | None,
     found: FusionProfile | None,
 ) -> FitReport:
-    stopped_on = {each.method: mean_ndcg(_graph(each, stop.log, features), stop, config.k) for each in trained}
+    stopped_on = {each.method: mean_of(each.scores(stop.log), stop, config.yardstick) for each in trained}
     best = max(METHODS, key=lambda method: stopped_on[method])
-    contenders = formula_contenders(whole, config.k, current=current, found=found)
+    contenders = formula_contenders(whole, config.yardstick, current=current, found=found)
     names = [each.name for each in contenders]
     reference = next((name for name in ("current profile", "default") if name in names), names[0])
-    contenders += [Contender(name=each.method, scores=_graph(each, judged.log, features)) for each in trained]
+    contenders += [Contender(name=each.method, scores=each.scores(judged.log)) for each in trained]
     return FitReport(
         utility=config.utility,
         features=features,
@@ -190,15 +148,11 @@ def _report(
         fitted_rows=whole.log.num_rows,
         stopped_on=stopped_on,
         parity={each.method: each.parity for each in trained},
-        comparison=compare(contenders, judged, config.k, reference=reference, seed=config.seed),
+        comparison=compare(contenders, judged, config.yardstick, reference=reference, seed=config.seed),
     )
 
 
-def _graph(trained: _Trained, log: ImpressionLog, features: Sequence[FusionFeature]) -> NDArray[np.float64]:
-    return graph_scores(trained.path, feature_matrix(log, features)).astype(np.float64)
-
-
-def _keep_one(trained: Sequence[_Trained], method: str, folder: Path) -> None:
+def _keep_one(trained: Sequence[FusionGraph], method: str, folder: Path) -> None:
     for each in trained:
         if each.method == method:
             each.path.rename(folder / FUSION_FILE)
@@ -226,6 +180,7 @@ def _manifest(
         seed=config.seed,
         more_libraries=("lightgbm",),
     )
+    name = f"{config.yardstick.measure}_at_{config.yardstick.k}"
     own = next(each for each in report.comparison.contenders if each.name == report.published)
     return FusionManifest(
         name=config.name,
@@ -235,9 +190,9 @@ def _manifest(
         files=dict(files),
         provenance=made_of,
         metrics={
-            f"ndcg_at_{config.k}": own.ndcg.value,
-            f"ndcg_at_{config.k}.difference": own.difference.value,
-            f"ndcg_at_{config.k}.difference_low": own.difference.low,
-            f"ndcg_at_{config.k}.difference_high": own.difference.high,
+            name: own.value.value,
+            f"{name}.difference": own.difference.value,
+            f"{name}.difference_low": own.difference.low,
+            f"{name}.difference_high": own.difference.high,
         },
     )

@@ -1,11 +1,49 @@
 """How good a ranking is, request by request, all requests at once."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-__all__ = ["ndcg_by_request", "places", "total_in_top"]
+from contract.frozen import Frozen
+
+__all__ = ["Measure", "Yardstick", "ndcg_by_request", "places", "total_in_top"]
 
 Floats = NDArray[np.float64]
+Measure = Literal["ndcg", "total"]
+
+
+class Yardstick(Frozen):
+    """What a ranking is judged by.
+
+    Args:
+        measure: ``ndcg`` is NDCG@k by the utility: every request counts the same, however much it has to gain.
+            ``total`` is the utility of the k best, summed: a request counts as much as it has to gain.
+    """
+
+    measure: Measure = "ndcg"
+    k: int = Field(default=10, ge=1)
+
+    def by_request(self, gains: Floats, place: NDArray[np.int64], offsets: NDArray[np.int64]) -> Floats:
+        """Judge each request, ``[R]``; NaN where NDCG says nothing."""
+        judge = ndcg_by_request if self.measure == "ndcg" else total_in_top
+        return judge(gains, place, offsets, self.k)
+
+    def mean(self, scores: Floats, gains: Floats, offsets: NDArray[np.int64]) -> float:
+        """Judge scores ``[N]``, the mean over the requests that say something."""
+        return float(np.nanmean(self.by_request(gains, places(scores, offsets), offsets)))
+
+    def request_weights(self, gains: Floats, offsets: NDArray[np.int64]) -> Floats:
+        """Say how much each request counts in training, ``[R]``, 1 in the mean."""
+        totals = np.add.reduceat(gains, offsets[:-1])
+        if self.measure == "ndcg" or not totals.any():
+            return np.ones(len(totals))
+        return np.asarray(totals / totals.mean())
+
+    def told(self, formula: str) -> str:
+        """Name the measure of a utility."""
+        return f"NDCG@{self.k}, {formula}" if self.measure == "ndcg" else f"{formula}, top {self.k} of a request"
 
 
 def places(scores: Floats, offsets: NDArray[np.int64]) -> NDArray[np.int64]:

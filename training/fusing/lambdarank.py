@@ -5,7 +5,7 @@ G. Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", Ne
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,13 @@ __all__ = ["GainLevels", "fit_lambdarank"]
 
 _ROUNDS, _PATIENCE = 400, 40
 _MOST_LEVELS = 64
+_LEAF_ROWS = 20, 300
 _LONGEST = 10_000  # LightGBM's own limit of candidates a request
 _SETTINGS = {
     "objective": "lambdarank",
     "metric": "ndcg",
     "learning_rate": 0.05,
-    "num_leaves": 15,
-    "min_data_in_leaf": 50,
+    "num_leaves": 7,
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
     "lambda_l2": 1.0,
@@ -87,15 +87,14 @@ def fit_lambdarank(fit: RankingRows, stop: RankingRows, *, k: int, seed: int, th
     if longest > _LONGEST:
         raise UtilityError(f"a request has {longest} candidates, and LambdaRank takes {_LONGEST}", fix="log fewer")
     levels = GainLevels.of(fit.gains)
-    train = lightgbm.Dataset(fit.features, label=levels.grades(fit.gains), group=np.diff(fit.offsets))
-    valid = lightgbm.Dataset(
-        stop.features, label=levels.grades(stop.gains), group=np.diff(stop.offsets), reference=train
-    )
+    train = lightgbm.Dataset(fit.features, **_told(fit, levels))
+    valid = lightgbm.Dataset(stop.features, reference=train, **_told(stop, levels))
     settings = {
         **_SETTINGS,
         "label_gain": levels.worth.tolist(),
         "eval_at": [k],
         "lambdarank_truncation_level": k + 5,
+        "min_data_in_leaf": int(np.clip(len(fit.gains) // 20, *_LEAF_ROWS)),
         "seed": seed,
         "num_threads": threads,
     }
@@ -106,3 +105,13 @@ def fit_lambdarank(fit: RankingRows, stop: RankingRows, *, k: int, seed: int, th
         valid_sets=[valid],
         callbacks=[lightgbm.early_stopping(_PATIENCE, verbose=False)],
     )
+
+
+def _told(rows: RankingRows, levels: GainLevels) -> dict[str, Any]:
+    """Give what LightGBM has to know of rows; a request's weight stands at each of its rows."""
+    lengths = np.diff(rows.offsets)
+    return {
+        "label": levels.grades(rows.gains),
+        "group": lengths,
+        "weight": np.repeat(rows.weights, lengths) if (rows.weights != 1.0).any() else None,
+    }

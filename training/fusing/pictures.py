@@ -20,7 +20,7 @@ def draw_search(document: SearchDocument, path: Path) -> None:
         searched, later = figure.subplots(1, 2)
         if len(document.config.utilities) == 1:
             _rise(searched, document)
-            _steps(later, document)
+            _change(later, document)
         else:
             _front(searched, document)
             _later_front(later, document)
@@ -30,10 +30,7 @@ def draw_search(document: SearchDocument, path: Path) -> None:
 
 def _named(document: SearchDocument, utility: int) -> str:
     config = document.config
-    formula = config.utilities[utility].formula
-    return (
-        f"NDCG@{config.k} of {formula}" if config.measure == "ndcg" else f"{formula} in the top {config.k}, a request"
-    )
+    return config.yardstick.told(config.utilities[utility].formula)
 
 
 def _front(axes: Axes, document: SearchDocument) -> None:
@@ -47,17 +44,16 @@ def _front(axes: Axes, document: SearchDocument) -> None:
 
 
 def _later_front(axes: Axes, document: SearchDocument) -> None:
-    for points, style, colour, label in (
-        (document.points, "o", BLUE, "the same points"),
-        ((document.now,), "D", VERMILION, "current profile"),
-    ):
-        x, y = (np.array([[p.later[u].value, p.later[u].low, p.later[u].high] for p in points]) for u in (0, 1))
-        gaps = [np.abs(side[:, 1:] - side[:, :1]).T for side in (x, y)]
-        axes.errorbar(
-            x[:, 0], y[:, 0], xerr=gaps[0], yerr=gaps[1], fmt=style, ms=5, lw=0.8, color=colour, label=label, alpha=0.9
-        )
-    _numbers(axes, np.array([[interval.value for interval in point.later] for point in document.points]))
-    _dress(axes, f"later: {document.later_requests:,} requests, 95 %", _named(document, 0), _named(document, 1))
+    """Draw how each point differs from the current profile, which is the origin."""
+    x, y = (np.array([[p.change[u].value, p.change[u].low, p.change[u].high] for p in document.points]) for u in (0, 1))
+    gaps = [np.abs(side[:, 1:] - side[:, :1]).T for side in (x, y)]
+    axes.axhline(0, color=MUTED, lw=0.8)
+    axes.axvline(0, color=MUTED, lw=0.8)
+    axes.errorbar(x[:, 0], y[:, 0], xerr=gaps[0], yerr=gaps[1], fmt="o", ms=5, lw=0.7, color=BLUE, label="points")
+    axes.plot(0, 0, "D", ms=8, color=VERMILION, label="current profile")
+    _numbers(axes, np.stack([x[:, 0], y[:, 0]], axis=1))
+    titles = [f"change of {_named(document, utility)}" for utility in (0, 1)]
+    _dress(axes, f"later: {document.later_requests:,} requests, change with 95 % intervals", *titles)
 
 
 def _numbers(axes: Axes, places: np.ndarray) -> None:
@@ -75,21 +71,16 @@ def _rise(axes: Axes, document: SearchDocument) -> None:
     _dress(axes, f"searched: {document.searched_requests:,} requests", "trial", _named(document, 0))
 
 
-def _steps(axes: Axes, document: SearchDocument) -> None:
-    rows = [("found", document.points[0], BLUE), ("current profile", document.now, VERMILION)]
-    for y, (_, point, colour) in enumerate(rows):
-        each = point.later[0]
-        axes.errorbar(
-            each.value, y, xerr=[[each.value - each.low], [each.high - each.value]], fmt="o", ms=7, lw=2, color=colour
-        )
-    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.margins(x=0.2)
-    axes.grid(axis="x", color=FAINT, linewidth=0.8)
-    axes.set_xlabel(_named(document, 0))
+def _change(axes: Axes, document: SearchDocument) -> None:
     change = document.points[0].change[0]
+    gaps = [[change.value - change.low], [change.high - change.value]]
+    axes.errorbar(change.value, 0, xerr=gaps, fmt="o", ms=8, lw=2, color=BLUE, label="found")
+    axes.plot(0, 0, "D", ms=8, color=VERMILION, label="current profile")
+    axes.axvline(0, color=MUTED, lw=0.8)
+    axes.set(yticks=[], ylim=(-1, 1))
+    axes.margins(x=0.2)
     told = f"{change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f})".replace("-", "−")
-    axes.set_title(f"later: {document.later_requests:,} requests, {told}")
+    _dress(axes, f"later: {document.later_requests:,} requests, {told}", f"change of {_named(document, 0)}", "")
 
 
 def _dress(axes: Axes, title: str, x: str, y: str) -> None:

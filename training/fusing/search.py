@@ -21,16 +21,15 @@ from training.errors import MissingExtra
 from training.fusing.front import HasObjectives, non_dominated, thinned
 from training.fusing.grid import Grid
 from training.fusing.intervals import Interval, paired_bootstrap
-from training.fusing.judging import ndcg_by_request, places, total_in_top
+from training.fusing.judging import Yardstick, places
 from training.fusing.log import ImpressionLog
 from training.fusing.profiles import CurrentProfile
 from training.fusing.scoring import FormulaScorer
 from training.fusing.splitting import check_later
 from training.fusing.utility import Gained, gain
 
-__all__ = ["Measure", "SearchConfig", "SearchDocument", "SearchPoint", "Trial", "search"]
+__all__ = ["SearchConfig", "SearchDocument", "SearchPoint", "Trial", "search"]
 
-Measure = Literal["ndcg", "total"]
 _MOST_POINTS = 20
 _STARTUP = 20
 
@@ -40,13 +39,11 @@ class SearchConfig(Frozen):
 
     Args:
         utilities: One to raise, or two to trade.
-        measure: ``ndcg``, mean NDCG@k by the utility, or ``total``, the utility of the k best of a request, summed.
-        k: Of either measure.
+        yardstick: What weights are judged by.
     """
 
     utilities: tuple[Utility, ...] = Field(min_length=1, max_length=2)
-    measure: Measure = "ndcg"
-    k: int = Field(default=10, ge=1)
+    yardstick: Yardstick = Yardstick()
     trials: int = Field(default=200, ge=1)
     seed: int = 0
     command: str = ""
@@ -100,13 +97,12 @@ class _Objectives:
         self._gained = _gained(config.utilities, log)
         self._scorer = FormulaScorer(profile, self._gained[0].log)
         self._offsets = self._gained[0].log.offsets
-        self._config = config
+        self._yardstick = config.yardstick
 
     def by_request(self, weights: Mapping[str, float]) -> NDArray[np.float64]:
         """Give each measure of each request, ``[utilities, R]``, NaN where it says nothing."""
-        place, k = places(self._scorer(weights), self._offsets), self._config.k
-        measure = ndcg_by_request if self._config.measure == "ndcg" else total_in_top
-        return np.stack([measure(each.gains, place, self._offsets, k) for each in self._gained])
+        place = places(self._scorer(weights), self._offsets)
+        return np.stack([self._yardstick.by_request(each.gains, place, self._offsets) for each in self._gained])
 
     def __call__(self, weights: Mapping[str, float]) -> tuple[float, ...]:
         """Give each measure's mean."""

@@ -14,15 +14,16 @@ __all__ = ["show_change", "show_comparison", "show_search", "signed", "spanned"]
 
 def show_comparison(comparison: Comparison, console: Console) -> None:
     """Print every contender's NDCG and its difference from the reference."""
-    table = Table("ranking", f"NDCG@{comparison.k}", f"against {comparison.reference}", "")
+    table = Table("ranking", comparison.yardstick.told("utility"), f"against {comparison.reference}", "")
     for each in comparison.contenders:
         is_reference = each.name == comparison.reference
         told = "" if is_reference or each.difference.excludes_zero else "not told apart"
         name = f"{each.name}: {each.formula}" if each.formula else each.name
-        table.add_row(name, spanned(each.ndcg), "" if is_reference else signed(each.difference), told)
+        table.add_row(name, spanned(each.value), "" if is_reference else signed(each.difference), told)
     console.print(table)
     console.print(
-        f"95 % intervals over the {comparison.judged_requests:,} of {comparison.requests:,} later requests with a gain"
+        f"95 % intervals over {comparison.judged_requests:,} of {comparison.requests:,} later requests, "
+        "those that tell rankings apart"
     )
 
 
@@ -46,8 +47,7 @@ def show_search(document: SearchDocument, console: Console) -> None:
 
 def _headed(document: SearchDocument, utility: int) -> str:
     config = document.config
-    formula = config.utilities[utility].formula
-    return f"NDCG@{config.k}, {formula}" if config.measure == "ndcg" else f"{formula}, top {config.k}"
+    return config.yardstick.told(config.utilities[utility].formula)
 
 
 def show_change(before: Mapping[str, float], after: Mapping[str, float], console: Console) -> None:

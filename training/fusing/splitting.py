@@ -5,7 +5,7 @@ import numpy as np
 from training.errors import LogError
 from training.fusing.log import ImpressionLog
 
-__all__ = ["check_later", "time_split"]
+__all__ = ["check_later", "ending_before", "time_split"]
 
 
 def time_split(log: ImpressionLog, share: float) -> tuple[ImpressionLog, ImpressionLog]:
@@ -24,6 +24,21 @@ def time_split(log: ImpressionLog, share: float) -> tuple[ImpressionLog, Impress
             fix="bring more requests, of more than one moment",
         )
     return log.span(0, cut), log.span(cut, log.num_requests)
+
+
+def ending_before(earlier: ImpressionLog, later: ImpressionLog) -> tuple[ImpressionLog, int]:
+    """Leave out the requests of the earlier log that happened once the later one had begun; gives how many.
+
+    Raises:
+        LogError: When none is left.
+    """
+    kept = int(np.searchsorted(earlier.times, later.times[0], side="left"))
+    if not kept:
+        raise LogError(
+            f"the log to judge on begins at {later.times[0]}, before the log to fit on",
+            fix="fit on the earlier one and judge on the later one",
+        )
+    return earlier.span(0, kept), earlier.num_requests - kept
 
 
 def check_later(earlier: ImpressionLog, later: ImpressionLog) -> None:

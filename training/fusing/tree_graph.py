@@ -6,6 +6,7 @@ nearest. A missing value (NaN) goes where the split says (``missing_type`` "NaN"
 in training ("None"); both are settled here, into the graph's own way with NaN.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["export_trees", "float32_at_most"]
 
 _OPSET, _ML_OPSET, _IR = 20, 3, 10
+_INFINITE = 1e300
 
 
 def export_trees(booster: "lightgbm.Booster", path: Path) -> None:
@@ -105,9 +107,11 @@ def _missing_goes_left(split: Mapping[str, Any]) -> bool:
 
 
 def float32_at_most(value: float) -> float:
-    """Give the largest finite float32 that is no more than *value*."""
+    """Give the largest float32 that is no more than *value*; LightGBM writes a threshold of infinity as 1e300."""
+    if abs(value) >= _INFINITE:
+        return math.copysign(math.inf, value)
     with np.errstate(over="ignore"):
         rounded = np.float32(value)
-    if float(rounded) > value:
-        rounded = np.nextafter(rounded, np.float32(-np.inf))
+        if float(rounded) > value:
+            rounded = np.nextafter(rounded, np.float32(-np.inf))
     return float(rounded)

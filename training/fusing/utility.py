@@ -10,7 +10,6 @@ from contract.formula import compile_formula
 from contract.fusion_bundle import Utility
 from training.errors import UtilityError
 from training.fusing.log import ImpressionLog
-from training.fusing.scoring import run_formula
 
 __all__ = ["Gained", "gain"]
 
@@ -41,7 +40,7 @@ def gain(utility: Utility, log: ImpressionLog) -> Gained:
         formula = compile_formula(utility.formula, frozenset(outcomes))
     except FormulaError as error:
         raise UtilityError(f"the utility {utility.formula!r}: {error.detail}", fix=error.fix) from None
-    gains = run_formula(formula, outcomes, log.offsets)
+    gains = formula(outcomes, log.num_rows, log.offsets)
     known = ~np.isnan(gains)
     if utility.missing == "mask":
         log, gains = log.where(known), gains[known]

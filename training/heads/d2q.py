@@ -25,6 +25,7 @@ from torch import Tensor
 
 from contract.durations import D2q
 from contract.features import FeatureSchema
+from contract.scaling import as_one_number
 from contract.tasks import DurationTask
 from training.errors import InvalidOption
 from training.heads.base import LabelSample
@@ -49,18 +50,20 @@ class D2qHead(DurationHead[D2q]):
             InvalidOption: When *by* is no number field of the candidates.
         """
         objective = cls.objective_of(task)
-        column = _column(sample.schema, objective.by, task.name)
+        span = _span(sample.schema, objective.by, task.name)
         edges = np.zeros(0)
-        if column is not None:
-            edges = _edges(sample.candidate_dense[:, column], objective.groups)
-            group_N = np.searchsorted(edges, sample.candidate_dense[:, column], side="left")
+        if span is not None:
+            value_N = as_one_number(sample.candidate_dense[:, span])
+            edges = _edges(value_N, objective.groups)
+            group_N = np.searchsorted(edges, value_N, side="left")
         else:
             group_N = np.zeros(len(sample.labels), dtype=np.int64)
         at = np.linspace(0.0, 1.0, POINTS)
         tables = [np.quantile(sample.labels[group_N == group], at) for group in range(len(edges) + 1)]
         return cls.with_objective(
             task,
-            column=column,
+            column=span.start if span else None,
+            width=span.stop - span.start if span else 1,
             edges=tuple(edges.tolist()),
             seconds=tuple(tuple(table.tolist()) for table in tables),
         )
@@ -88,6 +91,9 @@ class D2qHead(DurationHead[D2q]):
             return torch.zeros_like(raw_NW[:, 0], dtype=torch.int64)
         edges_G = raw_NW.new_tensor(objective.edges)
         value_N = inputs.candidate_dense[:, objective.column]
+        if objective.width > 1:  # as one number, as :func:`contract.scaling.as_one_number` has it in training
+            value_NW = inputs.candidate_dense[:, objective.column : objective.column + objective.width]
+            value_N = value_NW.to(torch.float64).sum(dim=1).to(value_N.dtype)
         return (value_N.unsqueeze(1) > edges_G).to(torch.int64).sum(dim=1)
 
     def _tables(self, raw_NW: Tensor) -> Tensor:
@@ -115,11 +121,11 @@ def _edges(values_N: NDArray[Any], groups: int) -> NDArray[Any]:
     return np.asarray(edges[edges < values_N.max()])
 
 
-def _column(schema: FeatureSchema, by: str | None, task: str) -> int | None:
+def _span(schema: FeatureSchema, by: str | None, task: str) -> slice | None:
     if by is None:
         return None
     names = [field.name for field in schema.numbers_on("candidate")]
     if by not in names:
         known = f"take one of: {', '.join(names)}" if names else "the candidates have no number: leave it out"
         raise InvalidOption(f"option 'by' of d2q, for {task}: no candidate number is called {by!r}", fix=known)
-    return names.index(by)
+    return schema.dense_spans("candidate")[by]

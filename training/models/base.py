@@ -16,12 +16,9 @@ from training.inputs import TensorInputs
 from training.losses import RowLoss, own_row_loss
 from training.models.embedding import ATTENTION_HIDDEN
 from training.models.layers import Features, tower
+from training.options import NoOptions
 
-__all__ = ["ModelConfig", "MultiTaskModel", "NoOptions", "ParameterGroup"]
-
-
-class NoOptions(Frozen):
-    """Options of an architecture that has none of its own."""
+__all__ = ["ModelConfig", "MultiTaskModel", "ParameterGroup"]
 
 
 class ModelConfig(Frozen):

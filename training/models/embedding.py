@@ -12,7 +12,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from contract.features import Categorical, FeatureSchema, Hashed, Side, id_width
+from contract.features import Categorical, FeatureSchema, Hashed, Side, dense_width, id_width
 from contract.features import Sequence as SequenceField
 from training.inputs import TensorInputs
 from training.models.attention import LocalActivation
@@ -164,8 +164,8 @@ class _DenseColumns(nn.Module):
 
     def __init__(self, schema: FeatureSchema, side: Side) -> None:
         super().__init__()
-        self.names = [number.name for number in schema.numbers_on(side)]
-        self.numbers, self.vectors = len(self.names), schema.vectors_on(side)
+        self.number_widths = {number.name: dense_width(number) for number in schema.numbers_on(side)}
+        self.numbers, self.vectors = sum(self.number_widths.values()), schema.vectors_on(side)
         # Without a constant, a missing vector stays zeros.
         self.readers = nn.ModuleList(
             nn.Linear(vector.dim, vector.project, bias=False) if vector.project else nn.Identity()
@@ -174,7 +174,7 @@ class _DenseColumns(nn.Module):
 
     def field_widths(self) -> dict[str, int]:
         """Give the columns of each field, in their order."""
-        return dict.fromkeys(self.names, 1) | {vector.name: vector.project or vector.dim for vector in self.vectors}
+        return self.number_widths | {vector.name: vector.project or vector.dim for vector in self.vectors}
 
     def forward(self, dense_XM: Tensor) -> list[Tensor]:
         """Give the parts, ``[X, …]`` each."""

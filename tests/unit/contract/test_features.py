@@ -3,7 +3,17 @@
 import pytest
 from pydantic import ValidationError
 
-from contract.features import Categorical, FeatureSchema, Hashed, Numeric, Sequence, Standard, Vector
+from contract.features import (
+    Categorical,
+    FeatureSchema,
+    Hashed,
+    Numeric,
+    Piecewise,
+    Quantile,
+    Sequence,
+    Standard,
+    Vector,
+)
 
 ITEM = Categorical(name="item", side="candidate", dtype="string", table="item")
 SHOP = Hashed(name="shop", side="candidate", dtype="int", table="shop", buckets=10)
@@ -69,9 +79,28 @@ def test_numbers_stand_before_vectors_whatever_the_order_of_the_fields():
     number = Numeric(name="price", side="candidate", scaling=Standard(mean=0, std=1))
     schema = _schema(vector, ITEM, number, _history())
 
-    assert [field.name for field in schema.dense_on("candidate")] == ["price", "picture"]
+    assert schema.dense_spans("candidate") == {"price": slice(0, 1), "picture": slice(1, 4)}
+    assert schema.id_spans("request") == {"history": slice(0, 3)}
     assert (schema.dense_columns("candidate"), schema.id_columns("candidate")) == (4, 1)
     assert (schema.dense_columns("request"), schema.id_columns("request")) == (0, 3)
+
+
+def test_a_piecewise_number_takes_a_column_a_bin_and_comes_back_from_the_manifest_as_it_was():
+    edges = (0.0, 0.1 + 0.2, 1e300)
+    length = Numeric(name="length", side="candidate", scaling=Piecewise(points=edges), default=0.25)
+    price = Numeric(name="price", side="candidate", scaling=Standard(mean=0, std=1))
+    schema = _schema(Vector(name="picture", side="candidate", dim=3), length, ITEM, price)
+
+    assert schema.dense_spans("candidate") == {"length": slice(0, 2), "price": slice(2, 3), "picture": slice(3, 6)}
+    assert schema.dense_columns("candidate") == 6
+    assert FeatureSchema.model_validate_json(schema.model_dump_json()) == schema
+
+
+@pytest.mark.parametrize("scaling", [Piecewise, Quantile])
+@pytest.mark.parametrize("points", [(), (1.0,), (1.0, 1.0), (2.0, 1.0), (0.0, float("nan"), 1.0), (0.0, float("inf"))])
+def test_points_that_do_not_rise_from_number_to_number_are_refused(scaling, points):
+    with pytest.raises(ValidationError, match="points"):
+        scaling(points=points)
 
 
 @pytest.mark.parametrize(("name", "value"), [("dim", 0), ("scale", 0.0), ("scale", float("nan")), ("project", 0)])

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from contract.errors import FormulaError, ScoreError
@@ -36,3 +37,38 @@ def test_a_request_may_replace_one_weight():
 def test_a_weight_that_hides_a_name_or_is_unread_is_refused(weights):
     with pytest.raises(FormulaError, match="the weight"):
         compile_fusion(FusionProfile(formula="ctr", weights=weights), HEADS)
+
+
+def test_a_formula_of_weights_alone_is_refused_since_it_ranks_nothing():
+    with pytest.raises(FormulaError, match="weights alone"):
+        compile_fusion(FusionProfile(formula="2 * w", weights={"w": 1}), HEADS)
+
+
+def test_scoring_leaves_the_heads_as_they_were():
+    fusion = compile_fusion(FusionProfile(formula="ctr"), HEADS)
+    heads = {"ctr": np.array([0.1, math.nan])}
+
+    fusion.score(heads, 2)
+
+    np.testing.assert_array_equal(heads["ctr"], [0.1, math.nan])
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_near_the_largest_float_are_finite():
+    fusion = compile_fusion(FusionProfile(formula="ctr * 1e300"), HEADS)
+
+    scores, bad = fusion.score({"ctr": [1.0, 1e3, 1e9]}, 3)
+
+    assert (scores.tolist(), bad) == ([1e300, 1e303, -math.inf], 1)
+
+
+@pytest.mark.parametrize("size", [1, 8_192, 8_193, 20_000])
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_one_score_that_is_not_finite_is_found_wherever_it_stands(size, broken):
+    fusion = compile_fusion(FusionProfile(formula="2 * ctr"), HEADS)
+    heads = np.ones(size)
+    heads[size // 2] = broken
+
+    scores, bad = fusion.score({"ctr": heads}, size)
+
+    assert (scores[size // 2], bad) == (-math.inf, 1)

@@ -19,6 +19,7 @@ from contract.features import (
     Hashed,
     LogStandard,
     Numeric,
+    Piecewise,
     Quantile,
     Sequence,
     Standard,
@@ -36,6 +37,7 @@ SCALINGS = {
     "standard": Standard(mean=1.0, std=3.0),
     "log": LogStandard(mean=1.0, std=3.0),
     "quantile": Quantile(points=(0.0, 1.0, 10.0)),
+    "piecewise": Piecewise(points=(0.0, 1.0, 10.0)),
 }
 
 CASES = {
@@ -54,6 +56,7 @@ CASES = {
     "numeric standard": ({"kind": "numeric", "dtype": "float", "scaling": "standard"}, floats),
     "numeric log": ({"kind": "numeric", "dtype": "float", "scaling": "log"}, floats),
     "numeric quantile": ({"kind": "numeric", "dtype": "float", "scaling": "quantile"}, floats),
+    "numeric piecewise": ({"kind": "numeric", "dtype": "float", "scaling": "piecewise"}, floats),
     "numeric int": ({"kind": "numeric", "dtype": "int", "scaling": "log"}, integers),
     "vector": ({"kind": "vector", "dtype": "float", "dim": 3}, st.lists(singles, min_size=3, max_size=3)),
 }

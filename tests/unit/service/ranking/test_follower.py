@@ -163,6 +163,35 @@ def test_a_store_that_came_back_empty_leaves_the_last_good_revision_serving(stor
         assert formula_of(following.book) == "ctr"
 
 
+def test_a_store_that_lost_its_last_change_without_a_silence_is_what_all_agree_on(store):
+    first = write(store, "ctr")
+    write(store, "like")
+    with Following(store) as following:
+        assert formula_of(following.book) == "like"
+        store.forget_last()
+        following.until(lambda state: state.applied == first.sequence)
+
+        assert formula_of(following.book) == "ctr"
+
+
+class TornAtTheEnd(Flaky):
+    """Its newest change was damaged on disk: it counts, and nobody can read it."""
+
+    def latest(self):
+        return {name: each for name, each in super().latest().items() if each.sequence < len(self._revisions)}
+
+
+def test_a_damaged_newest_change_counts_as_applied_so_that_nobody_waits_for_it_or_looks_without_pause():
+    store = TornAtTheEnd()
+    write(store, "ctr", name="other")
+    torn = write(store, "like")
+    with Following(store) as following:
+        following.until(lambda state: state.applied == torn.sequence)
+
+        assert formula_of(following.book, "other") == "ctr"
+        assert store.wait(following.follower.state.applied, timeout_s=0.0) == torn.sequence
+
+
 def test_a_store_that_is_gone_at_the_start_is_followed_as_soon_as_it_is_there(store):
     write(store, "ctr")
     store.gone = True

@@ -2,6 +2,7 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,24 @@ class TestSqliteOutlives(DurableStoreSuite):
     @pytest.fixture
     def damage(self, path):
         return lambda name, revision, how: edit(path, _EDITS[how], name, revision)
+
+
+def test_a_change_is_on_the_disk_before_it_is_answered(store):
+    with store._writer.use() as connection:
+        found = [connection.execute(f"PRAGMA {each}").fetchone()[0] for each in ("synchronous", "journal_mode")]
+
+    assert found == [2, "wal"]  # FULL: https://sqlite.org/pragma.html#pragma_synchronous
+
+
+def test_a_change_through_the_same_handle_wakes_at_once_and_not_at_the_next_look(open_store):
+    slow = open_store(look_every_s=600.0)
+    with ThreadPoolExecutor(1) as threads:
+        written = slow.append(change())
+        for number in range(1, 6):
+            waiting = threads.submit(slow.wait, written.sequence, timeout_s=600.0)
+            written = slow.append(change(expected=number))
+
+            assert waiting.result(PATIENCE_S) == written.sequence
 
 
 def test_a_row_with_a_null_is_skipped(path, store):
@@ -218,6 +237,7 @@ def python(code, *arguments, **options):
 
 _WRITER = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from service.stores.sqlite import SqliteRevisionStore
 from tests.suites.revision_store import change
@@ -256,6 +276,7 @@ def test_processes_that_begin_one_new_file_at_the_same_moment_all_write_to_it(pa
 
 _FOLLOWER = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from service.stores.sqlite import SqliteRevisionStore
 store, newest = SqliteRevisionStore(Path(sys.argv[1])), 0

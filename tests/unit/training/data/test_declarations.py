@@ -34,6 +34,7 @@ def _info(*fields, **changes):
         ({"kind": "vector", "dtype": "float"}, "needs dim"),
         ({"kind": "vector", "dtype": "int", "dim": 2}, "dtype is float"),
         ({"kind": "vector", "dtype": "float", "dim": 2, "scaling": "log"}, "standard or none"),
+        ({"kind": "vector", "dtype": "float", "dim": 2, "scaling": "piecewise"}, "standard or none"),
         ({"kind": "hashed"}, "needs buckets"),
         ({"kind": "sequence"}, "needs max_length"),
         ({"kind": "hashed", "buckets": 4, "pretrained": "x.npz"}, "table of its own"),

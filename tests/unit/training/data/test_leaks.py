@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from contract.arrays import SideArrays
-from contract.features import Categorical, FeatureSchema, Hashed, Numeric, Sequence, Standard
+from contract.encoding import Encoder
+from contract.features import Categorical, FeatureSchema, Hashed, Numeric, Piecewise, Sequence, Standard
 from training.config import TrainConfig
 from training.data.columns import EncodedSplit, encode_split
 from training.data.format import DatasetWriter, FieldDeclaration, LabelDeclaration, open_dataset
@@ -154,6 +155,19 @@ def test_the_same_holds_of_counts_and_values():
         said = _refused(_schema(x="number"), _split(dense=counts, labels={"plays": counts}), label)
 
         assert "'plays'" in said
+
+
+def test_a_number_in_bins_is_judged_as_the_one_number_that_it_was():
+    raw = CLICK * 3 + RNG.random(ROWS)
+    number = Numeric(name="x", side="candidate", scaling=Piecewise(points=(0.0, 0.5, 2.0, 4.0)))
+    noise = Numeric(name="noise", side="candidate", scaling=Piecewise(points=(0.0, 1.0, 2.0)))
+    schema = FeatureSchema(fields=(noise, number))
+    encoded = Encoder(schema).encode("candidate", {"noise": RNG.random(ROWS) * 2, "x": raw}, ROWS)
+
+    found = {each.feature: each.strength for each in evidence(schema, _split(dense=encoded.dense), BINARY)}
+
+    assert found["x"] == pytest.approx(1.0)
+    assert found["noise"] < 0.6
 
 
 def test_every_leak_is_named_at_once():

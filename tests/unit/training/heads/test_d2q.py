@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from contract.durations import D2q
+from contract.encoding import Encoder
+from contract.features import FeatureSchema, Numeric, Piecewise, Standard
 from contract.tasks import DurationTask
 from tests.durations import sample_of, schema_with
 from training.errors import InvalidOption
 from training.export import random_inputs
+from training.heads.base import LabelSample
 from training.heads.d2q import POINTS, quantile_of
 from training.heads.registry import fit_task, head_of
 from training.inputs import as_tensors
@@ -103,6 +106,22 @@ def test_equal_lengths_make_one_group():
     fitted = fit_task(task, sample_of(SECONDS, np.full(len(SECONDS), 3.0)))
 
     assert len(fitted.objective.seconds) == 1
+
+
+def test_a_length_in_bins_makes_the_groups_that_it_makes_as_one_number():
+    length = Numeric(name="length", side="candidate", scaling=Piecewise(points=(-9.0, -1.0, -0.5, 0.0, 1.0, 9.0)))
+    price = Numeric(name="price", side="candidate", scaling=Standard(mean=0.0, std=1.0))
+    schema = FeatureSchema(fields=(price, length))
+    dense = Encoder(schema).encode("candidate", {"price": -LENGTH, "length": LENGTH}, len(LENGTH)).dense
+    sample = LabelSample(labels=SECONDS, candidate_dense=dense, schema=schema)
+    head = head_of(fit_task(DurationTask(name="duration", objective=D2q(by="length", groups=5)), sample))
+    inputs = as_tensors(random_inputs(schema, 1, len(LENGTH), RNG))
+    inputs.candidate_dense[:] = torch.from_numpy(dense)
+
+    group = head.group(torch.zeros(len(LENGTH), 1), inputs).numpy()
+
+    plain = _head().group(torch.zeros(len(LENGTH), 1), _inputs(LENGTH)).numpy()
+    np.testing.assert_array_equal(group, plain)
 
 
 @pytest.mark.parametrize(("names", "mend"), [(("price", "age"), "price, age"), ((), "leave it out")])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from contract.durations import Cread, D2q, LogHuber, LogMse, Transun, Wlr, Ziln
-from contract.features import Categorical, FeatureSchema, LogStandard, Numeric, Standard
+from contract.features import Categorical, FeatureSchema, LogStandard, Numeric, Piecewise, Standard
 from contract.tasks import BinaryTask, CountTask, DurationTask, RegressionTask, heads_of
 from training.debias import fit_debias
 from training.export import ServingModule, export_graph, input_specs
@@ -28,6 +28,8 @@ WITH_NUMBERS = FeatureSchema(
     ),
     vocabularies={"item": (1, 2)},
 )
+LENGTH_IN_BINS = Numeric(name="length", side="candidate", scaling=Piecewise(points=(0.0, 1.0, 2.0, 5.0)))
+WITH_BINS = WITH_NUMBERS.model_copy(update={"fields": (*WITH_NUMBERS.fields[:-1], LENGTH_IN_BINS)})
 WITHOUT_NUMBERS = FeatureSchema(fields=(ITEM,), vocabularies={"item": (1, 2)})
 OBJECTIVES = {
     "log_mse": LogMse(),
@@ -43,7 +45,7 @@ OBJECTIVES = {
 
 def _tasks(schema):
     rng = np.random.default_rng(0)
-    numbers = rng.normal(size=(500, len(schema.numbers_on("candidate")))).astype(np.float32)
+    numbers = rng.normal(size=(500, schema.dense_columns("candidate"))).astype(np.float32)
     labels = np.where(rng.random(500) < 0.3, 0.0, np.exp(rng.normal(3.0, 1.0, size=500))).astype(np.float32)
     sample = LabelSample(labels=labels, candidate_dense=numbers, schema=schema)
     for name, objective in OBJECTIVES.items():
@@ -64,7 +66,7 @@ def _tasks(schema):
     yield fit_task(RegressionTask(name="rating"), sample)
 
 
-@pytest.mark.parametrize("schema", [WITH_NUMBERS, WITHOUT_NUMBERS], ids=["with numbers", "without numbers"])
+@pytest.mark.parametrize("schema", [WITH_NUMBERS, WITH_BINS, WITHOUT_NUMBERS], ids=["numbers", "bins", "no numbers"])
 def test_every_objective_with_every_debiasing_exports_and_onnx_runtime_agrees_with_torch(schema, tmp_path):
     torch.manual_seed(0)
     tasks = list(_tasks(schema))

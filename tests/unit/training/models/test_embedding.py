@@ -196,7 +196,7 @@ def test_the_widths_are_those_of_the_vectors():
     assert u.shape == (2, embedding.request_dim)
     assert c.shape == (5, embedding.candidate_dim)
     assert embedding.request_dim == D + 2  # `viewed`, `taste`
-    assert embedding.candidate_dim == 3 * D + 2 + 1 + 3 * D  # three id fields, `picture`, `price`, three attentions
+    assert embedding.candidate_dim == 3 * D + 3 + 1 + 2 + 3 * D  # ids, `length`, `price`, `picture`, attentions
 
 
 def _moved_with(field, schema):

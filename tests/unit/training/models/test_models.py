@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from contract.durations import Smearing
-from contract.features import Categorical, FeatureSchema, LogStandard, Numeric, Quantile, Sequence, Standard
+from contract.features import Categorical, FeatureSchema, LogStandard, Numeric, Piecewise, Quantile, Sequence, Standard
 from contract.tasks import BinaryTask, DurationTask
 from tests.every_kind import every_kind_schema
 from training.errors import UnknownArchitecture
@@ -28,6 +28,7 @@ def _schema():
             Sequence(name="history", side="request", dtype="string", table="item", max_length=3),
             Numeric(name="activity", side="request", scaling=LogStandard(mean=0, std=1)),
             Categorical(name="item", side="candidate", dtype="string", table="item"),
+            Numeric(name="length", side="candidate", scaling=Piecewise(points=(0.0, 1.0, 5.0))),
             Numeric(name="price", side="candidate", scaling=Standard(mean=0, std=1)),
             Numeric(name="age", side="candidate", scaling=Quantile(points=(0.0, 1.0, 5.0))),
         ),

@@ -1,0 +1,189 @@
+"""Where operators ask for a preview: one answer at a time, worked out beside the requests."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from contract.errors import FormulaError
+from contract.fusion import AnyProfile
+from service.errors import PreviewBusy
+from service.ports import Clock, ModelCatalog
+from service.ranking.blocks import Part, parts_of
+from service.ranking.kept import KeptModel, KeptRequest
+from service.ranking.preview import KeptCompiler, Preview, PreviewJob
+from service.ranking.proposal import Comparison, InForceProfile, Proposal, compared
+from service.ranking.reservoir import Reservoir
+
+__all__ = ["PreviewAnswer", "PreviewDesk", "PreviewObserver", "PreviewRunner", "VersionUse"]
+
+BUDGET_S = 10.0
+_RETRY_AFTER_S = 1.0
+
+
+class PreviewObserver(Protocol):
+    """Told how long each preview took."""
+
+    def observe_preview(self, *, seconds: float) -> None:
+        """Record one."""
+        ...
+
+
+class PreviewRunner(Protocol):
+    """Runs the work of a preview where it disturbs no request. Blocking."""
+
+    def __call__(
+        self, work: Callable[[Iterator[Part]], Preview | None], parts: Iterable[Part], *, budget_s: float
+    ) -> Preview | None:
+        """Give what *work* makes of *parts*.
+
+        Args:
+            budget_s: Seconds that the work means to take.
+
+        Raises:
+            WorkerFailed: When it could not be run.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionUse:
+    """The kept requests that one model version scored; *refusal* says why they could not be used, or is empty."""
+
+    model: str
+    version: int
+    requests: int
+    refusal: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewAnswer:
+    """A preview, and what was compared.
+
+    Args:
+        is_sampling: False where no requests are ever kept here.
+        kept: Requests of the profile that were there.
+        chosen: Those that were to be ranked again.
+        versions: Which version scored what was kept.
+        preview: None where nothing could be ranked again.
+    """
+
+    comparison: Comparison
+    top_k: int
+    is_sampling: bool
+    kept: int
+    chosen: int
+    versions: tuple[VersionUse, ...]
+    preview: Preview | None
+
+
+class PreviewDesk:
+    """Answers previews.
+
+    Args:
+        reservoir: Where recent requests are kept.
+        in_force: Gives the profile in force under a name; raises UnknownProfile.
+        compile_kept: Makes a profile ready to run on what a version scored.
+        catalog: The served models.
+        run: Does the work.
+        observer: Told of every preview.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        reservoir: Reservoir,
+        in_force: Callable[[str], InForceProfile],
+        compile_kept: KeptCompiler,
+        catalog: ModelCatalog,
+        run: PreviewRunner,
+        observer: PreviewObserver,
+        clock: Clock,
+    ) -> None:
+        self._reservoir = reservoir
+        self._in_force = in_force
+        self._compile_kept = compile_kept
+        self._catalog = catalog
+        self._run = run
+        self._observer = observer
+        self._clock = clock
+        self._busy = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fulcrum-preview")
+
+    async def answer(self, profile_name: str, proposal: Proposal) -> PreviewAnswer:
+        """Rank what was kept again.
+
+        Raises:
+            UnknownProfile: When there is no such profile.
+            FormulaError: When the proposed profile fits no served model, or a weight is not allowed.
+            InvalidField: When requests cannot be told apart by the field.
+            PreviewBusy: When another preview runs.
+            WorkerFailed: When the work could not be done.
+        """
+        served = [KeptModel.of(model.manifest, model.version) for model in self._catalog.all()]
+        comparison = compared(proposal, self._in_force(profile_name), served, self._compile_kept)
+        if not self._busy.acquire(blocking=False):
+            raise PreviewBusy("another preview is running", fix="try again shortly", retry_after_s=_RETRY_AFTER_S)
+        begin = self._clock()
+        running = self._thread.submit(self._work, comparison, proposal)
+        # Not in a `finally`: a caller that leaves does not end the thread.
+        running.add_done_callback(lambda _: self._busy.release())
+        answer = await asyncio.wrap_future(running)
+        self._observer.observe_preview(seconds=self._clock() - begin)
+        return answer
+
+    def _work(self, comparison: Comparison, proposal: Proposal) -> PreviewAnswer:
+        current, snapshot = comparison.current, self._reservoir.snapshot()
+        kept = [request for request in snapshot.requests if request.profile == current.name]
+        models, versions = self._usable(kept, (current.profile, comparison.proposed))
+        chosen = _some([request for request in kept if request.model.key in models], proposal.max_requests)
+        job = PreviewJob(
+            models=models,
+            compile_kept=self._compile_kept,
+            before=current.profile,
+            after=comparison.proposed,
+            top_k=proposal.top_k,
+            segment_by=proposal.segment_by,
+            budget_s=BUDGET_S,
+            now=snapshot.taken_at,
+        )
+        return PreviewAnswer(
+            comparison=comparison,
+            top_k=proposal.top_k,
+            is_sampling=self._reservoir.is_on,
+            kept=len(kept),
+            chosen=len(chosen),
+            versions=versions,
+            preview=self._run(job, parts_of(chosen), budget_s=BUDGET_S) if chosen else None,
+        )
+
+    def _usable(
+        self, kept: Sequence[KeptRequest], profiles: Sequence[AnyProfile]
+    ) -> tuple[Mapping[tuple[str, int], KeptModel], tuple[VersionUse, ...]]:
+        """Tell for which versions all profiles compile; a version may have been swapped away since."""
+        counts = sorted(Counter(request.model for request in kept).items(), key=lambda each: each[0].key)
+        refusals = {model: self._refusal(model, profiles) for model, _ in counts}
+        versions = tuple(
+            VersionUse(model=model.name, version=model.version, requests=requests, refusal=refusals[model])
+            for model, requests in counts
+        )
+        return {model.key: model for model, refusal in refusals.items() if not refusal}, versions
+
+    def _refusal(self, model: KeptModel, profiles: Sequence[AnyProfile]) -> str:
+        try:
+            for profile in profiles:
+                self._compile_kept(profile, model)
+        except FormulaError as error:
+            return error.detail
+        return ""
+
+
+def _some(requests: Sequence[KeptRequest], most: int) -> list[KeptRequest]:
+    """Choose at random, in random order."""
+    return [requests[row] for row in np.random.default_rng().permutation(len(requests))[:most]]
