@@ -62,6 +62,12 @@ class GraphInputs:
                 yield f"{side}_dense", arrays.dense
         yield "request_index", self.request_index
 
+    def take(self, rows: NDArray[np.int64] | slice) -> "GraphInputs":
+        """Select candidates, in that order; all requests stay."""
+        return GraphInputs(
+            request=self.request, candidate=self.candidate.take(rows), request_index=self.request_index[rows]
+        )
+
     @classmethod
     def single(cls, request: SideArrays, candidate: SideArrays) -> "GraphInputs":
         """Join one request with all its candidates."""

@@ -127,21 +127,19 @@ class Simulation:
         )
 
     def run(self, customers):
-        """Give one outcome a customer, in order."""
+        """Give one outcome a customer, in order; they are ordered by arrival."""
         return run_virtually(self._run(customers))
 
     async def _run(self, customers):
-        loop = asyncio.get_running_loop()
-        starts = [asyncio.Event() for _ in customers]
-        tasks = [asyncio.create_task(self._visit(*each)) for each in zip(range(len(customers)), customers, starts)]
-        for start, customer in zip(starts, customers, strict=True):
-            loop.call_at(customer.arrives, start.set)
-        outcomes = await asyncio.gather(*tasks)
+        visits = []
+        for number, customer in enumerate(customers):
+            await asyncio.sleep(customer.arrives - self._now())  # in virtual time
+            visits.append(asyncio.create_task(self._visit(number, customer)))
+        outcomes = await asyncio.gather(*visits)
         await self.batcher.aclose()
         return outcomes
 
-    async def _visit(self, number, customer, start):
-        await start.wait()
+    async def _visit(self, number, customer):
         deadline = None if customer.patience is None else customer.deadline
         work = asyncio.create_task(self.batcher.submit(inputs_of(number, customer), deadline=deadline))
         if customer.leaves_after is not None:

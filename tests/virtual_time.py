@@ -63,7 +63,7 @@ class VirtualExecutor(Executor):
         future.set_running_or_notify_cancel()
         try:
             settle, outcome = future.set_result, call(*args)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - as a pool does: whatever it is, it is the call's outcome
             settle, outcome = future.set_exception, error
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)

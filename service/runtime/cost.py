@@ -10,6 +10,7 @@ size, and most of the old evidence fades. A wrong first guess is mended in the s
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -80,10 +81,16 @@ class CostModel:
         self._learned = 0
         self._odd: list[_Seen] = []
         self._evidence = Evidence(3)
-        self._guess = Evidence(3)
-        for rows, requests in _GUESSED:
+        self._guess = _evidence_of(first)
+
+    @classmethod
+    def from_runs(cls, runs: Iterable[tuple[int, int, float]]) -> "CostModel":
+        """Start from calls that were timed: rows, requests and seconds of each."""
+        measured = _evidence_of(FIRST_GUESS)
+        for rows, requests, seconds in runs:
             shape, scale = _shape(rows, requests)
-            self._guess.add(shape, scale * first.seconds(rows, requests), weight=_FAINT)
+            measured.add(shape, scale * seconds)
+        return cls(_solved(measured))
 
     def observe(self, *, rows: int, requests: int, seconds: float) -> None:
         """Learn from one batch that ran."""
@@ -115,13 +122,25 @@ class CostModel:
             self._evidence.add(seen.shape, seen.target, keep=_KEEP)
         self._learned += len(batches)
         if len(batches) > 1 or self._learned <= _YOUNG or self._learned % _SOLVE_EVERY == 0:
-            call_s, row_s, request_s = (self._evidence + self._guess).solve()
-            self.cost = Cost(call_s=call_s, row_s=row_s, request_s=request_s)
+            self.cost = _solved(self._evidence + self._guess)
 
     def _move_margin(self, ratio: float) -> None:
         """Track a high quantile of actual against expected by steps (Robbins & Monro 1951); no history is kept."""
         step = _MARGIN_STEP * ((1 - _LATE_SHARE) if ratio > self.margin else -_LATE_SHARE)
         self.margin = min(max(self.margin + step, 1.0), _LARGEST_MARGIN)
+
+
+def _evidence_of(guess: Cost) -> Evidence:
+    evidence = Evidence(3)
+    for rows, requests in _GUESSED:
+        shape, scale = _shape(rows, requests)
+        evidence.add(shape, scale * guess.seconds(rows, requests), weight=_FAINT)
+    return evidence
+
+
+def _solved(evidence: Evidence) -> Cost:
+    call_s, row_s, request_s = evidence.solve()
+    return Cost(call_s=call_s, row_s=row_s, request_s=request_s)
 
 
 def _shape(rows: int, requests: int) -> tuple[tuple[float, float, float], float]:

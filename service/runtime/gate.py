@@ -18,7 +18,7 @@ from contract.errors import ContractError
 from service.errors import ModelRejected
 from service.ports import ModelRuntime
 
-__all__ = ["WARM_UP_ROWS", "check_golden", "example_body"]
+__all__ = ["WARM_UP_ROWS", "check_golden", "example_body", "golden_rows"]
 
 TOLERANCE = 1e-4
 WARM_UP_ROWS = (1, 17, 256)
@@ -31,17 +31,21 @@ def check_golden(bundle: Bundle, golden: Golden, encoder: Encoder, runtime: Mode
         ModelRejected: Naming the input or the head that differs.
         InferenceFailed: When the graph fails on the golden rows.
     """
-    inputs = GraphInputs.merge([_encode(encoder, query) for query in golden.queries])
+    inputs = golden_rows(golden, encoder)
     _check_inputs(bundle, golden, inputs)
     _check_heads(bundle, golden, runtime.run(inputs), np.arange(len(inputs.request_index)))
     for size in WARM_UP_ROWS:
         rows = np.arange(size) % len(inputs.request_index)
-        part = GraphInputs(
-            request=inputs.request,
-            candidate=inputs.candidate.take(rows),
-            request_index=inputs.request_index[rows],
-        )
-        _check_heads(bundle, golden, runtime.run(part), rows)
+        _check_heads(bundle, golden, runtime.run(inputs.take(rows)), rows)
+
+
+def golden_rows(golden: Golden, encoder: Encoder) -> GraphInputs:
+    """Encode the golden requests.
+
+    Raises:
+        ModelRejected: When they do not encode.
+    """
+    return GraphInputs.merge([_encode(encoder, query) for query in golden.queries])
 
 
 def example_body(name: str, golden: Golden) -> dict[str, Any]:

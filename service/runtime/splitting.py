@@ -1,7 +1,6 @@
 """A list that is longer than a graph call may be, cut into parts and joined again, in order."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +17,8 @@ def split(inputs: GraphInputs, max_rows: int) -> list[GraphInputs]:
     if count <= 1:
         return [inputs]
     bounds = [rows * part // count for part in range(count + 1)]
-    return [_cut(inputs, slice(start, end)) for start, end in pairwise(bounds)]
+    # Every part carries the request side again: it is one row, and the parts may run in different calls.
+    return [inputs.take(slice(start, end)) for start, end in pairwise(bounds)]
 
 
 def join(parts: Sequence[Predictions]) -> Predictions:
@@ -26,8 +26,3 @@ def join(parts: Sequence[Predictions]) -> Predictions:
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _cut(inputs: GraphInputs, rows: slice) -> GraphInputs:
-    # Every part carries the request side again: it is one row, and the parts may run in different calls.
-    return replace(inputs, candidate=inputs.candidate.take(rows), request_index=inputs.request_index[rows])
