@@ -76,16 +76,17 @@ class Admission:
         """
         line = self._line
         if len(line) and line.rows + asking.rows > self._max_waiting_rows:
-            drained_s = self._finish_s(line.rows, line.requests, busy_s)
+            drained_s = _level(busy_s, self._work_s(line.rows, line.requests))
             return _refusal("rows", f"{line.rows} candidates wait already", drained_s)
         overtaken = list(line.behind(asking.place))
-        rows = line.rows + asking.rows - sum(part.rows for part in overtaken)
-        requests = line.requests + asking.requests - sum(part.requests for part in overtaken)
-        finish_s = self._finish_s(rows, requests, busy_s)
-        delay_s = finish_s - self._work_s(asking.rows, asking.requests)
+        rows = line.rows - sum(part.rows for part in overtaken)
+        requests = line.requests - sum(part.requests for part in overtaken)
+        delay_s = _level(busy_s, self._work_s(rows, requests))
         if delay_s > self._max_queue_wait_s:
             detail = f"others would delay the request by {_ms(delay_s)}; {_ms(self._max_queue_wait_s)} are allowed"
             return _refusal("wait", detail, delay_s - self._max_queue_wait_s)
+        rows, requests = rows + asking.rows, requests + asking.requests
+        finish_s = self._finish_s(rows, requests, busy_s)
         late_s = self._late_s(finish_s, asking.deadline, now)
         if late_s > 0.0:
             return _refusal("deadline", f"the scores would come {_ms(late_s)} after the deadline", late_s)
@@ -112,9 +113,8 @@ class Admission:
 
     def _finish_s(self, rows: int, requests: int, busy_s: Sequence[float]) -> float:
         """Give the seconds until so many rows, in order, are scored: at least those of the last call alone."""
-        calls = math.ceil(rows / self._max_batch_rows)
-        work_s = self._model.cost.seconds(rows, requests, calls)
-        return max(min(busy_s) + work_s / max(calls, 1), _level(busy_s, work_s))
+        work_s, calls = self._work_s(rows, requests), math.ceil(rows / self._max_batch_rows)
+        return max(min(busy_s) + work_s / calls, _level(busy_s, work_s))
 
     def _work_s(self, rows: int, requests: int) -> float:
         return self._model.cost.seconds(rows, requests, math.ceil(rows / self._max_batch_rows))

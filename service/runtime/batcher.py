@@ -4,6 +4,10 @@ A request runs at once when a runner is idle. While all are busy waiting is free
 runner that comes free takes as many as fit, by deadline and then in order of arrival. A runner takes its next
 batch itself, before the answers of the last one go back to the event loop: the graph computes while the loop
 decodes and encodes.
+
+Nobody waits for company while a runner idles. In a simulation (lists of 50 to 1,000, a call at 0.5 or 3 ms and
+8 us a row, waits of 0.5 to 5 ms) that raised the median by the wait itself at loads up to one half and by less
+above, and no percentile fell by more than the noise of the simulation.
 """
 
 import asyncio

@@ -18,8 +18,8 @@ from service.runtime.least_squares import Evidence
 
 __all__ = ["FIRST_GUESS", "Cost", "CostModel"]
 
-_KEEP = 0.995
-"""Weight that evidence keeps from batch to batch: the fit looks back over about 200 of them."""
+_KEEP = 0.998
+"""Weight that evidence keeps from batch to batch: the fit looks back over about 500 of them."""
 _KNEE_ROWS = 64.0
 """Rows that cost about as much as a call itself; below, a batch is not weighted up any more."""
 _YOUNG = 32
@@ -30,7 +30,7 @@ _BELIEVED = 5
 _KEPT_ON_CHANGE = 0.2
 _GUESSED = ((1, 1), (2048, 1), (2048, 16))
 """Rows and requests at which the first guess counts as observed, faintly: for what traffic never shows."""
-_FAINT = 0.01
+_FAINT = 0.03
 _LATE_SHARE = 0.01
 _MARGIN_STEP = 0.05
 _LARGEST_MARGIN = 2.0
