@@ -26,13 +26,14 @@ from service.ranking.reservoir import Reservoir
 from service.revisions import ProcessState, RevisionStore
 from service.runtime.aside import Aside
 from service.runtime.batcher import Batcher
-from service.runtime.gate import check_golden, check_halves, example_body
+from service.runtime.gate import check_golden, check_halves, example_body, golden_rows
 from service.runtime.learned import FusionShelf
 from service.runtime.model import LoadedModel
 from service.runtime.onnx import OnnxRuntime
 from service.runtime.preactivated import open_halves, preactivate
 from service.runtime.registry import ModelRegistry
 from service.runtime.threads import available_cores
+from service.runtime.warm_up import measure_cost
 from service.settings import Settings
 from service.stores.items import read_items
 from service.stores.last_good import LastGoodFile
@@ -128,7 +129,7 @@ def _store_figures(state: FollowerState) -> tuple[bool, int, int]:
 
 def bundle_loader(settings: Settings, metrics: Metrics) -> Callable[[Bundle], LoadedModel]:
     """Give the function that opens a bundle, with its limits and threads bound."""
-    threads = settings.threads or available_cores()
+    threads = settings.threads or max(1, available_cores() // settings.runners)
 
     def load(bundle: Bundle) -> LoadedModel:
         return load_bundle(settings, metrics, bundle, threads=threads)
@@ -156,9 +157,16 @@ def load_bundle(settings: Settings, metrics: Metrics, bundle: Bundle, *, threads
         runtime.run,
         max_batch_rows=settings.max_batch_rows,
         max_waiting_rows=settings.max_waiting_rows,
-        workers=1,
+        max_queue_wait_s=settings.max_queue_wait_ms / 1000,
+        workers=settings.runners,
         clock=time.monotonic,
         observer=metrics,
+        model=measure_cost(
+            runtime.run,
+            golden_rows(golden, encoder),
+            max_batch_rows=settings.max_batch_rows,
+            clock=time.perf_counter,
+        ),
     )
     return LoadedModel(
         bundle=bundle,

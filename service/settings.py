@@ -54,8 +54,14 @@ class Settings(BaseSettings):
     max_waiting_rows: int = Field(
         default=50_000, ge=1, description="Candidates that may wait; beyond, requests get 429 at once."
     )
+    max_queue_wait_ms: float = Field(
+        default=100.0, gt=0, description="Longest that others may delay a request; beyond, it gets 429 at once."
+    )
+    runners: int = Field(default=1, ge=1, le=256, description="Graph calls of a model at a time.")
     threads: int | None = Field(
-        default=None, ge=1, description="Threads of a graph call; unset, the cores that this process may use."
+        default=None,
+        ge=1,
+        description="Threads of a graph call; unset, the cores that this process may use, shared by the runners.",
     )
     max_preactivation_mib: int = Field(
         default=1_024,

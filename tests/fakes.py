@@ -54,11 +54,17 @@ class Recorder:
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, int]] = []
+        self.calls: list[Mapping[str, Any]] = []
+        self.refusals: list[str] = []
         self.swaps: list[str] = []
         self.ranks: list[Mapping[str, Any]] = []
 
-    def observe_batch(self, *, rows: int, requests: int) -> None:
+    def observe_batch(self, *, rows: int, requests: int, **facts: Any) -> None:
         self.batches.append((rows, requests))
+        self.calls.append({"rows": rows, "requests": requests, **facts})
+
+    def observe_refusal(self, *, reason: str) -> None:
+        self.refusals.append(reason)
 
     def observe_swap(self, *, result: str) -> None:
         self.swaps.append(result)

@@ -1,38 +1,46 @@
 """Joins requests that wait at the same time into one graph call. Event-driven: nothing polls, nothing sleeps.
 
-A request runs at once when a worker is idle. While all are busy waiting is free, so requests gather, and the
-worker that comes free takes as many as fit, in order of arrival.
+A request runs at once when a runner is idle. While all are busy waiting is free, so requests gather, and the
+runner that comes free takes as many as fit, by deadline and then in order of arrival. A runner takes its next
+batch itself, before the answers of the last one go back to the event loop: the graph computes while the loop
+decodes and encodes.
+
+Nobody waits for company while a runner idles. In a simulation (lists of 50 to 1,000, a call at 0.5 or 3 ms and
+8 us a row, waits of 0.5 to 5 ms) that raised the median by the wait itself at loads up to one half and by less
+above, and no percentile fell by more than the noise of the simulation.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from contract.arrays import GraphInputs, Predictions
-from service.errors import DeadlineExceeded, InferenceFailed, Overloaded, ServiceError, ShuttingDown
+from service.errors import InferenceFailed, Overloaded, ServiceError
 from service.ports import Clock, Inference
+from service.runtime.admission import Refusal
+from service.runtime.batch_queue import BatchQueue, too_late
+from service.runtime.cost import CostModel
+from service.runtime.line import Batch, Part, Ticket
+from service.runtime.splitting import join
 
 __all__ = ["BatchObserver", "Batcher"]
 
 
 class BatchObserver(Protocol):
-    """Told of every batch that ran."""
+    """Told of every batch that ran, and of everyone who was not let in."""
 
-    def observe_batch(self, *, rows: int, requests: int) -> None:
-        """Record its size."""
+    def observe_batch(
+        self, *, rows: int, requests: int, reason: str, queued_s: Sequence[float], expected_s: float, took_s: float
+    ) -> None:
+        """Record a batch: its size, why it was released, how long each waited, what it should take and took."""
         ...
 
-
-@dataclass(eq=False, kw_only=True)
-class _Waiting:
-    inputs: GraphInputs
-    rows: int
-    arrived: float
-    deadline: float | None
-    future: "asyncio.Future[Inference]"
+    def observe_refusal(self, *, reason: str) -> None:
+        """Record a refusal: ``rows``, ``wait`` or ``deadline``."""
+        ...
 
 
 class Batcher:
@@ -40,11 +48,14 @@ class Batcher:
 
     Args:
         run: The graph; blocking, thread-safe.
-        max_batch_rows: Candidates that are joined at most; a larger request runs alone.
+        max_batch_rows: Candidates of a graph call at most; a longer list is split and joined again.
         max_waiting_rows: Candidates that may wait; beyond, requests are refused at once.
         workers: Graph calls at a time.
         clock: Monotonic seconds.
-        observer: Told of every batch.
+        observer: Told of every batch and every refusal.
+        max_queue_wait_s: Seconds that others may delay a request; beyond, it is refused at once.
+        model: What a graph call takes; learns from every batch.
+        executor: Makes *workers* graph calls at a time; threads when None. :meth:`aclose` shuts it down.
     """
 
     def __init__(
@@ -56,134 +67,163 @@ class Batcher:
         workers: int,
         clock: Clock,
         observer: BatchObserver,
+        max_queue_wait_s: float = 0.1,
+        model: CostModel | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._run = run
-        self._max_batch_rows = max_batch_rows
-        self._max_waiting_rows = max_waiting_rows
-        self._idle = workers
         self._clock = clock
         self._observer = observer
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="fulcrum-infer")
-        self._waiting: OrderedDict[_Waiting, None] = OrderedDict()
-        self._waiting_rows = 0
-        self._running: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._model = model or CostModel()
+        self._executor = executor or ThreadPoolExecutor(workers, thread_name_prefix="fulcrum-infer")
+        self._queue = BatchQueue(
+            workers=workers,
+            max_batch_rows=max_batch_rows,
+            max_waiting_rows=max_waiting_rows,
+            max_queue_wait_s=max_queue_wait_s,
+            model=self._model,
+            clock=clock,
+        )
+        self._drained = asyncio.Event()
+
+    @property
+    def waiting_rows(self) -> int:
+        """Candidates that wait for a graph call."""
+        return self._queue.rows
+
+    def check(self, *, rows: int, deadline: float | None) -> None:
+        """Refuse what :meth:`submit` would refuse now, before anything is spent on the request's features.
+
+        Raises:
+            Overloaded: When it would not be answered in time.
+            DeadlineExceeded: When *deadline* has passed.
+            ShuttingDown: After :meth:`aclose`.
+        """
+        self._raise(self._queue.check(rows=rows, requests=1, deadline=deadline))
 
     async def submit(self, inputs: GraphInputs, *, deadline: float | None) -> Inference:
         """Score one request's rows.
 
         Raises:
-            Overloaded: When too many rows wait already.
+            Overloaded: When it would not be answered in time; at once, nothing was spent on it.
             DeadlineExceeded: When *deadline* passes first; neighbours in the batch are not touched.
             InferenceFailed: When the graph fails on these rows.
             ShuttingDown: After :meth:`aclose`.
         """
-        entry = self._admit(inputs, deadline)
-        self._dispatch()
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(future=loop.create_future(), arrived=self._clock(), deadline=deadline)
+        self._raise(self._queue.offer(ticket, inputs))
         timer = None
         if deadline is not None:
-            wait = max(0.0, deadline - self._clock())
-            timer = asyncio.get_running_loop().call_later(wait, _expire, entry.future)
+            timer = loop.call_later(max(0.0, deadline - ticket.arrived), _expire, ticket)
         try:
-            return await entry.future
+            self._dispatch()
+            return await ticket.future
         finally:
             if timer is not None:
                 timer.cancel()
-            self._withdraw(entry)
+            self._queue.withdraw(ticket)
 
     async def aclose(self) -> None:
         """Refuse new requests and finish those that were accepted."""
-        self._closed = True
-        while self._running:
-            await asyncio.wait(self._running)
-        self._threads.shutdown()
+        self._queue.close()
+        self._note_drained()
+        await self._drained.wait()
+        self._executor.shutdown()
 
-    def _admit(self, inputs: GraphInputs, deadline: float | None) -> _Waiting:
-        rows, now = len(inputs.request_index), self._clock()
-        if self._closed:
-            raise ShuttingDown("the service is shutting down", fix="send the request to another replica")
-        if deadline is not None and now >= deadline:
-            raise _too_late()
-        if self._waiting and self._waiting_rows + rows > self._max_waiting_rows:
-            raise Overloaded(
-                f"{self._waiting_rows} candidates wait already", fix="try again shortly", retry_after_s=1.0
-            )
-        future = asyncio.get_running_loop().create_future()
-        entry = _Waiting(inputs=inputs, rows=rows, arrived=now, deadline=deadline, future=future)
-        self._waiting[entry] = None
-        self._waiting_rows += rows
-        return entry
+    def _raise(self, refusal: Refusal | None) -> None:
+        if refusal is not None:
+            self._observer.observe_refusal(reason=refusal.reason)
+            raise Overloaded(refusal.detail, fix="try again shortly", retry_after_s=refusal.retry_after_s)
 
     def _dispatch(self) -> None:
-        while self._idle and (batch := self._take()):
-            self._idle -= 1
-            task = asyncio.get_running_loop().create_task(self._work(batch))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        """Give every idle runner a batch. Called on the loop, and by runners in their own threads."""
+        batches, late = self._queue.take()
+        for ticket in late:
+            ticket.future.get_loop().call_soon_threadsafe(_expire, ticket)
+        for batch in batches:
+            self._start(batch)
 
-    def _take(self) -> list[_Waiting]:
-        """Take what fits, in order; callers that left or ran out of time are dropped here."""
-        batch: list[_Waiting] = []
-        rows, now = 0, self._clock()
-        while self._waiting:
-            entry = next(iter(self._waiting))
-            if entry.deadline is not None and now >= entry.deadline:
-                _expire(entry.future)  # its timer may be late when the loop was busy
-            if not entry.future.done() and batch and rows + entry.rows > self._max_batch_rows:
-                break
-            self._withdraw(entry)
-            if not entry.future.done():
-                batch.append(entry)
-                rows += entry.rows
-        return batch
-
-    def _withdraw(self, entry: _Waiting) -> None:
-        """Take an entry out of the queue if it is still there, so that callers who left hold no place."""
-        if entry in self._waiting:
-            del self._waiting[entry]
-            self._waiting_rows -= entry.rows
-
-    async def _work(self, batch: list[_Waiting]) -> None:
+    def _start(self, batch: Batch) -> None:
         try:
-            await self._answer(batch)
-        finally:
-            self._idle += 1
+            call = self._executor.submit(self._score, batch)
+        except RuntimeError as error:  # no thread can be had
+            call = Future()
+            call.set_exception(error)
+            batch.loop.call_soon_threadsafe(self._finish, batch, call)
+        else:
+            call.add_done_callback(partial(self._finish, batch))
+
+    def _score(self, batch: Batch) -> Predictions:
+        """Run the graph; in a runner's thread."""
+        outputs = self._run(GraphInputs.merge([part.inputs for part in batch.parts]))
+        for name, values in outputs.items():
+            if len(values) != batch.rows:
+                raise InferenceFailed(f"the graph gave {len(values)} values of {name!r} for {batch.rows} candidates")
+        return outputs
+
+    def _finish(self, batch: Batch, call: "Future[Predictions]") -> None:
+        """Start the next batch, then hand this one to the loop; in a runner's thread."""
+        self._queue.finish(batch)
+        try:
             self._dispatch()
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it everyone who waited
+                batch.loop.call_soon_threadsafe(self._deliver, batch, call)
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
-        started = self._clock()
-        try:
-            merged = GraphInputs.merge([entry.inputs for entry in batch])
-            outputs = await asyncio.get_running_loop().run_in_executor(self._threads, self._run, merged)
-        except Exception as error:  # noqa: BLE001 - whatever broke must reach its callers, not end the queue
-            await self._after_failure(batch, error)
-            return
-        took, start = self._clock() - started, 0
-        for entry in batch:
-            heads = {name: values[start : start + entry.rows] for name, values in outputs.items()}
-            start += entry.rows
-            if not entry.future.done():
-                entry.future.set_result(Inference(heads=heads, queue_s=started - entry.arrived, infer_s=took))
-        self._observer.observe_batch(rows=start, requests=len(batch))  # last: no metric may cost an answer
+    def _deliver(self, batch: Batch, call: "Future[Predictions]") -> None:
+        """Answer the callers of a batch; on the loop."""
+        error = InferenceFailed("the graph call was dropped") if call.cancelled() else call.exception()
+        again: list[Part] = []
+        if error is None:
+            self._answer(batch, call.result())
+            batch.loop.call_soon(self._note, batch)  # after the callers: no metric may cost an answer
+        else:
+            again = self._blame(batch, error)
+        self._queue.deliver(again=again)
+        self._dispatch()
+        self._note_drained()
 
-    async def _after_failure(self, batch: list[_Waiting], error: Exception) -> None:
+    def _answer(self, batch: Batch, outputs: Predictions) -> None:
+        now, start = self._clock(), 0
+        for part in batch.parts:
+            part.answer = {name: values[start : start + part.rows] for name, values in outputs.items()}
+            start += part.rows
+            ticket = part.ticket
+            ticket.started = min(ticket.started, batch.started)
+            if ticket.is_late(now):
+                _expire(ticket)
+            elif not ticket.future.done() and ticket.is_complete():
+                heads = join([part.answer for part in ticket.parts if part.answer is not None])
+                queue_s, infer_s = ticket.started - ticket.arrived, batch.started + batch.took_s - ticket.started
+                ticket.future.set_result(Inference(heads=heads, queue_s=queue_s, infer_s=infer_s))
+
+    def _blame(self, batch: Batch, error: BaseException) -> list[Part]:
         """Find out who broke the batch: each member runs once more alone, so neighbours get their answer."""
-        if len(batch) > 1:
-            for entry in batch:
-                if not entry.future.done():
-                    await self._answer([entry])
-            return
-        if not batch[0].future.done():
-            known = error if isinstance(error, ServiceError) else InferenceFailed(f"the graph failed: {error}")
-            batch[0].future.set_exception(known)
+        waiting = [part for part in batch.parts if not part.ticket.future.done()]
+        if len(batch.parts) > 1:
+            return waiting
+        known = error if isinstance(error, ServiceError) else InferenceFailed(f"the graph failed: {error}")
+        for part in waiting:
+            part.ticket.future.set_exception(known)
+        return []
+
+    def _note(self, batch: Batch) -> None:
+        self._model.observe(rows=batch.rows, requests=batch.requests, seconds=batch.took_s)
+        self._observer.observe_batch(
+            rows=batch.rows,
+            requests=batch.requests,
+            reason=batch.reason,
+            queued_s=[batch.started - part.ticket.arrived for part in batch.parts],
+            expected_s=batch.expected_s,
+            took_s=batch.took_s,
+        )
+
+    def _note_drained(self) -> None:
+        if self._queue.is_drained():
+            self._drained.set()
 
 
-def _expire(future: "asyncio.Future[Inference]") -> None:
-    if not future.done():
-        future.set_exception(_too_late())
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded(
-        "the deadline passed before the candidates were scored", fix="give more time or send fewer candidates"
-    )
+def _expire(ticket: Ticket) -> None:
+    if not ticket.future.done():
+        ticket.future.set_exception(too_late())

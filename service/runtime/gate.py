@@ -19,7 +19,7 @@ from service.errors import ModelRejected
 from service.ports import ModelRuntime
 from service.runtime.preactivated import HalfGraphs
 
-__all__ = ["WARM_UP_ROWS", "check_golden", "check_halves", "example_body"]
+__all__ = ["WARM_UP_ROWS", "check_golden", "check_halves", "example_body", "golden_rows"]
 
 TOLERANCE = 1e-4
 WARM_UP_ROWS = (1, 17, 256)
@@ -32,7 +32,7 @@ def check_golden(bundle: Bundle, golden: Golden, encoder: Encoder, runtime: Mode
         ModelRejected: Naming the input or the head that differs.
         InferenceFailed: When the graph fails on the golden rows.
     """
-    inputs = GraphInputs.merge([_encode(encoder, query) for query in golden.queries])
+    inputs = golden_rows(golden, encoder)
     _check_inputs(bundle, golden, inputs)
     _check_heads(bundle, golden, runtime.run(inputs), np.arange(len(inputs.request_index)))
     for size in WARM_UP_ROWS:
@@ -53,6 +53,15 @@ def check_halves(bundle: Bundle, golden: Golden, encoder: Encoder, halves: HalfG
     for size in (len(backwards), *WARM_UP_ROWS):
         rows = np.arange(size) % len(backwards)
         _check_heads(bundle, golden, halves.run(inputs.take(rows), backwards[rows], shares), rows)
+
+
+def golden_rows(golden: Golden, encoder: Encoder) -> GraphInputs:
+    """Encode the golden requests.
+
+    Raises:
+        ModelRejected: When they do not encode.
+    """
+    return GraphInputs.merge([_encode(encoder, query) for query in golden.queries])
 
 
 def example_body(name: str, golden: Golden) -> dict[str, Any]:

@@ -5,7 +5,7 @@ No label takes a value that a client can invent: names of models and profiles co
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -21,6 +21,7 @@ __all__ = ["ExperimentMetrics", "Metrics"]
 
 _SECONDS = tuple(0.0001 * 2**power for power in range(16))
 _ROWS = tuple(2.0**power for power in range(14))
+_RATIOS = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
 _HEAD_VALUES = (
     0.001,
     0.003,
@@ -79,6 +80,30 @@ class Metrics:
         )
         self._batch_requests = Histogram(
             "fulcrum_batch_requests", "Requests of a graph call.", buckets=_ROWS[:8], registry=registry
+        )
+        self._batch_dispatches = Counter(
+            "fulcrum_batch_dispatches", "Graph calls, by why no more was joined.", ["reason"], registry=registry
+        )
+        self._batch_seconds = Histogram(
+            "fulcrum_batch_duration_seconds", "Time of a graph call.", buckets=_SECONDS, registry=registry
+        )
+        self._batch_ratio = Histogram(
+            "fulcrum_batch_duration_ratio",
+            "Time of a graph call over the time that was predicted for it.",
+            buckets=_RATIOS,
+            registry=registry,
+        )
+        self._queue_seconds = Histogram(
+            "fulcrum_queue_delay_seconds",
+            "Time that a request waited for its graph call.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "fulcrum_refusals",
+            "Requests that were refused at once, by what was in the way.",
+            ["reason"],
+            registry=registry,
         )
         self._head_values = ArrayHistogram(
             "fulcrum_head_value", "Values of a head, in its own unit.", ["model", "head"], _HEAD_VALUES
@@ -143,10 +168,22 @@ class Metrics:
         finally:
             self.observe_stage(name, time.perf_counter() - begin)
 
-    def observe_batch(self, *, rows: int, requests: int) -> None:
-        """Record one graph call."""
+    def observe_batch(
+        self, *, rows: int, requests: int, reason: str, queued_s: Sequence[float], expected_s: float, took_s: float
+    ) -> None:
+        """Record one graph call; see :class:`service.runtime.batcher.BatchObserver`."""
         self._batch_rows.observe(rows)
         self._batch_requests.observe(requests)
+        self._batch_dispatches.labels(reason).inc()
+        self._batch_seconds.observe(took_s)
+        if expected_s > 0:
+            self._batch_ratio.observe(took_s / expected_s)
+        for seconds in queued_s:
+            self._queue_seconds.observe(seconds)
+
+    def observe_refusal(self, *, reason: str) -> None:
+        """Record a refusal at the door: ``rows``, ``wait`` or ``deadline``."""
+        self._refusals.labels(reason).inc()
 
     def observe_request(self, *, route: str, status: int, seconds: float) -> None:
         """Record one answer; *route* is the route's pattern, never the path that the client sent."""

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import math
 import threading
 from dataclasses import replace
 
@@ -58,6 +59,7 @@ class Bench:
         self.observer = Recorder()
         self.batcher = Batcher(
             runtime.run,
+            max_queue_wait_s=math.inf,
             max_batch_rows=max_batch_rows,
             max_waiting_rows=max_waiting_rows,
             workers=workers,
@@ -137,7 +139,7 @@ def test_a_request_that_does_not_fit_is_not_overtaken_by_a_smaller_one():
     within(scenario())
 
 
-def test_a_request_larger_than_a_batch_runs_alone():
+def test_a_request_larger_than_a_batch_is_split_evenly_and_joined_again_in_order():
     async def scenario():
         async with bench(held=True, max_batch_rows=4) as b:
             tasks = [await b.occupy(), b.submit(1, 1), b.submit(2, 9), b.submit(3, 1)]
@@ -145,7 +147,8 @@ def test_a_request_larger_than_a_batch_runs_alone():
             b.runtime.gate.set()
             assert await scores(tasks[2]) == expected_scores(2, 9)
             await asyncio.gather(*tasks)
-            assert b.runtime.calls == [[0], [1], [2], [3]]
+            assert b.runtime.calls == [[0], [1, 2], [2], [2, 3]]
+            assert max(rows for rows, _ in b.observer.batches) <= 4
 
     within(scenario())
 
@@ -197,7 +200,7 @@ def test_a_caller_that_times_out_does_not_hang_its_neighbours(expires):
         async with bench(held=True) as b:
             first = await b.occupy()
             scored = expires == "while it is scored"
-            tasks = [b.submit(1, 2), b.submit(2, 3, deadline=0.3 if scored else 0.001), b.submit(3, 1)]
+            tasks = [b.submit(1, 2), b.submit(2, 3, deadline=0.3 if scored else 0.02), b.submit(3, 1)]
             await turn()
             if scored:
                 await hand_over(b, first)
@@ -354,6 +357,6 @@ def test_every_caller_gets_exactly_its_own_rows_or_its_own_error(requests, worke
                     assert answer.heads["score"].tolist() == expected_scores(n, rows)
                 else:
                     assert isinstance(answer, errors[kind])
-            assert all(rows <= max_batch_rows or joined == 1 for rows, joined in b.observer.batches)
+            assert all(rows <= max_batch_rows for rows, _ in b.observer.batches)
 
     within(scenario())
