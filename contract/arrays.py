@@ -70,6 +70,15 @@ class GraphInputs:
             "request_index": self.request_index,
         }
 
+    def take(self, rows: NDArray[np.int64] | slice) -> "GraphInputs":
+        """Select candidates, in that order; all requests stay."""
+        return GraphInputs(
+            request=self.request,
+            candidate=self.candidate.take(rows),
+            request_index=self.request_index[rows],
+            rows=None if self.rows is None else self.rows[rows],
+        )
+
     @classmethod
     def single(cls, request: SideArrays, candidate: SideArrays, rows: IntArray | None = None) -> "GraphInputs":
         """Join one request with all its candidates."""
