@@ -2,7 +2,7 @@
 """What hand-tuning, search and learning each gain over the default formula: ``make bench-fusion``.
 
 One MMoE a data set, by the recipe of ``make bench-models``; every fusion is chosen on validation impressions, which the
-ranker was not trained on, and judged on the test split, which nothing was chosen on.
+ranker was not trained on, and judged on the test split, on which none was chosen.
 """
 
 import platform
@@ -247,7 +247,7 @@ def page_of(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
     yield ""
     yield "    python -m training.benchmarks.fusion_gains docs/benchmarks/fusion.md"
     yield ""
-    yield f"One MMoE a data set, seed {SEED} alone, by the recipe of `make bench-models`. Every fusion is chosen on validation impressions, which the ranker's weights were not trained on (they decided when it stopped, and its calibration), and judged on the test split, which nothing was chosen on."
+    yield f"One MMoE a data set, seed {SEED} alone, by the recipe of `make bench-models`. Every fusion is chosen on validation impressions, which the ranker's weights were not trained on (they decided when it stopped, and its calibration), and judged on the test split, on which none was chosen."
     yield f"Intervals hold 95 % of {DRAWS:,} bootstrap samples of requests; gains over the default are paired, request by request. **Bold** gains have an interval on one side of 0."
     yield "They say nothing of other seeds of the ranker, and requests of one user are not independent."
     for name, outcome in outcomes.items():
