@@ -187,7 +187,7 @@ def test_a_package_that_is_not_installed_is_named_with_how_to_get_it(home, monke
         ["--profile", "profile.json", "--out", "x.json"] if command == "search" else ["--name", "x", "--out", "fusions"]
     )
 
-    with pytest.raises(MissingExtra, match="requirements/fuse.txt"):
+    with pytest.raises(MissingExtra, match=r"requirements/fuse\.txt"):
         _fuse(home, command, "test.parquet", "--utility", "click", *more)
 
 
