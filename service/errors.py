@@ -16,7 +16,7 @@
     │   ├── UnknownLayer
     │   └── UnknownRevision
     ├── ProfileMismatch          the profile reads heads or fields that the model does not have
-    ├── Overloaded               refused at the door: too many rows wait already
+    ├── Overloaded               refused at the door: it would wait too long, or be answered too late
     │   └── PreviewBusy          another preview runs
     ├── DeadlineExceeded         the caller's time ran out before the scores were there
     ├── Unavailable
@@ -142,7 +142,7 @@ class ProfileMismatch(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """Too many rows wait already."""
+    """Too much waits already for the request to be answered in time."""
 
     code = "overloaded"
 

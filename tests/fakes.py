@@ -9,7 +9,7 @@ from contract.arrays import GraphInputs, Predictions
 from contract.calibration import apply_calibration
 from contract.encoding import Encoder, numeric_column
 from contract.manifest import Manifest
-from service.errors import InferenceFailed, NotReady, UnknownModel
+from service.errors import InferenceFailed, NotReady, ServiceError, UnknownModel
 from service.ports import Inference, ItemRows, ServedModel
 from tests.factories import tiny_manifest, tiny_outputs
 
@@ -107,7 +107,9 @@ class FakeModel:
         items: Mapping[str, Mapping[str, Any]] | None = None,
         gain: float = 1.0,
         on_predict: Callable[[], None] = lambda: None,
+        refuses: ServiceError | None = None,
     ) -> None:
+        self.refuses = refuses
         self.manifest = manifest or tiny_manifest()
         self.version = version
         self.encoder = Encoder(self.manifest.features)
@@ -115,6 +117,10 @@ class FakeModel:
         self.deadlines: list[float | None] = []
         self._runtime = FakeRuntime(gain=gain)
         self._on_predict = on_predict
+
+    def check_room(self, *, rows: int, deadline: float | None) -> None:
+        if self.refuses:
+            raise self.refuses
 
     async def predict(self, inputs: GraphInputs, *, deadline: float | None) -> Inference:
         self.deadlines.append(deadline)

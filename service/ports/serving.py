@@ -85,6 +85,16 @@ class ServedModel(Protocol):
     encoder: Encoder
     items: ItemStore
 
+    def check_room(self, *, rows: int, deadline: float | None) -> None:
+        """Refuse what :meth:`predict` would refuse now, before anything is spent on the request's features.
+
+        Raises:
+            Overloaded: When it would not be answered in time.
+            DeadlineExceeded: When the deadline has passed.
+            ShuttingDown: When the model is closed.
+        """
+        ...
+
     async def predict(self, inputs: GraphInputs, *, deadline: float | None) -> "Inference":
         """Score one request's rows, batched with whatever else waits.
 
@@ -93,7 +103,7 @@ class ServedModel(Protocol):
             deadline: A point on the monotonic clock, in seconds; None never expires.
 
         Raises:
-            Overloaded: When too many rows wait already.
+            Overloaded: When it would not be answered in time; at once.
             DeadlineExceeded: When the deadline passes first.
             InferenceFailed: When the graph fails on the batch.
             ShuttingDown: When the model is closed.

@@ -74,6 +74,7 @@ class Ranker:
         in_force = self._fusions.current(assigned.profile, model)
         fusion = in_force.fusion
         _check_weights(query, fusion)
+        model.check_room(rows=len(query.item_ids), deadline=query.deadline)
 
         with watch.stage("encode_features"):
             items = await model.items.fetch(query.item_ids)

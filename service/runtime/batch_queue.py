@@ -110,6 +110,7 @@ class BatchQueue:
         with self._lock:
             for part in ticket.parts:
                 self._line.remove(part)
+            ticket.parts.clear()  # parts know their ticket: a circle would keep their arrays until a collection
 
     def close(self) -> None:
         """Let nobody in any more."""

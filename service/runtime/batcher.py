@@ -18,13 +18,13 @@ from functools import partial
 from typing import Protocol
 
 from contract.arrays import GraphInputs, Predictions
-from service.errors import InferenceFailed, Overloaded, ServiceError
+from service.errors import InferenceFailed, Overloaded
 from service.ports import Clock, Inference
 from service.runtime.admission import Refusal
-from service.runtime.batch_queue import BatchQueue, too_late
+from service.runtime.answering import answer, blame, expire
+from service.runtime.batch_queue import BatchQueue
 from service.runtime.cost import CostModel
 from service.runtime.line import Batch, Part, Ticket
-from service.runtime.splitting import join
 
 __all__ = ["BatchObserver", "Batcher"]
 
@@ -115,7 +115,7 @@ class Batcher:
         self._raise(self._queue.offer(ticket, inputs))
         timer = None
         if deadline is not None:
-            timer = loop.call_later(max(0.0, deadline - ticket.arrived), _expire, ticket)
+            timer = loop.call_later(max(0.0, deadline - ticket.arrived), expire, ticket)
         try:
             self._dispatch()
             return await ticket.future
@@ -140,7 +140,7 @@ class Batcher:
         """Give every idle runner a batch. Called on the loop, and by runners in their own threads."""
         batches, late = self._queue.take()
         for ticket in late:
-            ticket.future.get_loop().call_soon_threadsafe(_expire, ticket)
+            ticket.future.get_loop().call_soon_threadsafe(expire, ticket)
         for batch in batches:
             self._start(batch)
 
@@ -150,6 +150,7 @@ class Batcher:
         except RuntimeError as error:  # no thread can be had
             call = Future()
             call.set_exception(error)
+        if call.done():  # not from here: one such call after the other would pile up on the stack
             batch.loop.call_soon_threadsafe(self._finish, batch, call)
         else:
             call.add_done_callback(partial(self._finish, batch))
@@ -176,37 +177,13 @@ class Batcher:
         error = InferenceFailed("the graph call was dropped") if call.cancelled() else call.exception()
         again: list[Part] = []
         if error is None:
-            self._answer(batch, call.result())
+            answer(batch, call.result(), self._clock())
             batch.loop.call_soon(self._note, batch)  # after the callers: no metric may cost an answer
         else:
-            again = self._blame(batch, error)
+            again = blame(batch, error)
         self._queue.deliver(again=again)
         self._dispatch()
         self._note_drained()
-
-    def _answer(self, batch: Batch, outputs: Predictions) -> None:
-        now, start = self._clock(), 0
-        for part in batch.parts:
-            part.answer = {name: values[start : start + part.rows] for name, values in outputs.items()}
-            start += part.rows
-            ticket = part.ticket
-            ticket.started = min(ticket.started, batch.started)
-            if ticket.is_late(now):
-                _expire(ticket)
-            elif not ticket.future.done() and ticket.is_complete():
-                heads = join([part.answer for part in ticket.parts if part.answer is not None])
-                queue_s, infer_s = ticket.started - ticket.arrived, batch.started + batch.took_s - ticket.started
-                ticket.future.set_result(Inference(heads=heads, queue_s=queue_s, infer_s=infer_s))
-
-    def _blame(self, batch: Batch, error: BaseException) -> list[Part]:
-        """Find out who broke the batch: each member runs once more alone, so neighbours get their answer."""
-        waiting = [part for part in batch.parts if not part.ticket.future.done()]
-        if len(batch.parts) > 1:
-            return waiting
-        known = error if isinstance(error, ServiceError) else InferenceFailed(f"the graph failed: {error}")
-        for part in waiting:
-            part.ticket.future.set_exception(known)
-        return []
 
     def _note(self, batch: Batch) -> None:
         self._model.observe(rows=batch.rows, requests=batch.requests, seconds=batch.took_s)
@@ -222,8 +199,3 @@ class Batcher:
     def _note_drained(self) -> None:
         if self._queue.is_drained():
             self._drained.set()
-
-
-def _expire(ticket: Ticket) -> None:
-    if not ticket.future.done():
-        ticket.future.set_exception(too_late())

@@ -38,6 +38,10 @@ class LoadedModel:
         self._runtime = runtime
         self._batcher = batcher
 
+    def check_room(self, *, rows: int, deadline: float | None) -> None:
+        """Refuse early what would be refused later; see :class:`service.ports.ServedModel`."""
+        self._batcher.check(rows=rows, deadline=deadline)
+
     async def predict(self, inputs: GraphInputs, *, deadline: float | None) -> Inference:
         """Score one request's rows; see :class:`service.ports.ServedModel`."""
         raw = await self._batcher.submit(inputs, deadline=deadline)

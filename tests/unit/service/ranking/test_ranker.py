@@ -6,7 +6,7 @@ import pytest
 
 from contract.errors import EncodingError
 from contract.fusion import FusionProfile, compile_fusion
-from service.errors import InvalidField, UnknownModel
+from service.errors import InvalidField, Overloaded, UnknownModel
 from service.ports import InForce
 from service.ranking.query import RankQuery
 from service.ranking.ranker import Ranker
@@ -90,6 +90,17 @@ def test_a_weight_that_the_profile_lacks_is_refused_before_any_work():
     assert refused.value.path == "/weights/v"
     assert "w" in refused.value.fix
     assert model.deadlines == []
+
+
+def test_a_request_that_the_model_has_no_room_for_costs_no_look_up_of_features():
+    model = FakeModel(refuses=Overloaded("too much waits"))
+    looked_up = []
+    model.items.fetch = looked_up.append
+
+    with pytest.raises(Overloaded):
+        rank(model=model)
+
+    assert looked_up == []
 
 
 def test_a_formula_reads_the_callers_number_then_the_item_tables_then_the_default():

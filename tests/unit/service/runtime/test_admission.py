@@ -161,6 +161,7 @@ def test_a_model_that_is_wrong_by_far_finds_its_way_back(wrong_by):
     assert simulation.model.cost.seconds(500, 1) == pytest.approx(TRUE_COST.seconds(500, 1), rel=0.2)
 
 
+@settings(deadline=None)
 @given(
     busy_s=st.lists(st.integers(0, 100).map(lambda hundredths: hundredths / 100), min_size=1, max_size=5),
     work_s=st.integers(0, 500).map(lambda hundredths: hundredths / 100),

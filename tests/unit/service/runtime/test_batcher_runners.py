@@ -1,8 +1,10 @@
 """What goes wrong with the runners, and on the way out."""
 
 import asyncio
+import gc
 import math
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -124,6 +126,25 @@ def test_a_batch_that_fails_is_taken_apart_and_its_members_run_alone_in_order():
     assert [outcome.kind for outcome in outcomes] == ["answered", "answered", "failed", "answered", "answered"]
     assert [members for _, members in simulation.graph.calls] == [[0], [1, 2, 3, 4], [1], [2], [3], [4]]
     assert [call["reason"] for call in simulation.observer.calls] == ["idle", "alone", "alone", "alone"]
+
+
+@pytest.mark.parametrize("rows", [10, 5000])
+def test_what_a_request_brought_along_is_freed_with_its_answer_and_not_at_the_next_collection(rows):
+    async def scenario():
+        simulation = Simulation()
+        inputs = inputs_of(1, Customer(arrives=0.0, rows=rows))
+        held = weakref.ref(inputs.request)
+        task = asyncio.create_task(simulation.batcher.submit(inputs, deadline=10.0))
+        del inputs
+        await task
+        await simulation.batcher.aclose()
+        return held
+
+    gc.disable()
+    try:
+        assert run_virtually(scenario())() is None
+    finally:
+        gc.enable()
 
 
 def test_the_last_batches_before_the_end_say_that_the_queue_was_drained():

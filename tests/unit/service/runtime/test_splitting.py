@@ -1,11 +1,12 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.runtime.splitting import join, split
 from tests.simulator import TRUE_COST, Customer, PretendedGraph, inputs_of
 
 
+@settings(deadline=None)
 @given(rows=st.integers(1, 500), max_rows=st.integers(1, 120))
 def test_a_list_is_cut_into_as_few_parts_as_fit_and_its_answers_come_back_in_order(rows, max_rows):
     graph = PretendedGraph(TRUE_COST, iter(lambda: 1.0, None))
