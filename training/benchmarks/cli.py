@@ -44,4 +44,4 @@ def graphs(
         ratios = (timings[0].cpu_ms / each.cpu_ms, timings[0].wall_ms / each.wall_ms)
         cpu, wall = (f"{ratio:.2f}" for ratio in ratios)
         table.add_row(each.name, f"{each.cpu_ms:.2f}", cpu, f"{each.wall_ms:.2f}", wall, f"{each.difference:.1e}")
-    Console().print(table)
+    Console(width=100).print(table)
