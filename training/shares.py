@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, Protocol
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 __all__ = ["CandidateShares", "NotSeparable", "RecordedShares", "ShareSource", "TakenShares", "Unreadable"]
 
@@ -90,6 +91,6 @@ class TakenShares(CandidateShares):
         width = (outputs.stop or table_KH.shape[1]) - (outputs.start or 0)
         parts = table_KH.shape[1] // width
         if parts == 1:
-            return table_KH.index_select(0, self.rows_N)
+            return F.embedding(self.rows_N, table_KH)
         place_N = self.rows_N * parts + (outputs.start or 0) // width
-        return table_KH.reshape(-1, width).index_select(0, place_N)
+        return F.embedding(place_N, table_KH.reshape(-1, width))

@@ -5,7 +5,7 @@ C candidate width, H hidden width, E experts, T tasks.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -67,15 +67,27 @@ class FactoredLinear(nn.Module):
         # The product starts from the request's share: no pass over [N, H] more for the sum.
         return torch.addmm(shared_NH, c_NC, self.candidate.weight.t())
 
-    def part(self, u_RU: Tensor, c_NC: Tensor, request_index: Tensor, outputs: slice) -> Tensor:
-        """Give only the columns *outputs* of the result, by only their part of the weights; for graphs."""
-        if self.request is None or self.candidate is None:
-            return torch.as_tensor(self(u_RU, c_NC, request_index)[:, outputs])
-        weight, bias = self.request.weight[outputs], self.request.bias[outputs]
-        shared_NH = F.linear(u_RU, weight, bias).index_select(0, request_index)
-        if isinstance(c_NC, CandidateShares):
-            return shared_NH + c_NC.share(self, outputs)
-        return torch.addmm(shared_NH, c_NC, self.candidate.weight[outputs].t())
+    def parts(self, u_RU: Tensor, c_NC: Tensor, request_index: Tensor, count: int) -> Iterator[Tensor]:
+        """Give the result in *count* equal parts of its columns, ``[N, H / count]`` each; for graphs.
+
+        A part of a table's columns is taken as rows of a narrower table, so nothing is cut or moved twice.
+        """
+        assert self.request is not None  # noqa: S101 - who calls has asked
+        assert self.candidate is not None  # noqa: S101
+        width = self.request.out_features // count
+        shared_RH = self.request(u_RU).reshape(-1, width)
+        for part in range(count):
+            outputs = slice(part * width, (part + 1) * width)
+            shared_NH = F.embedding(request_index * count + part, shared_RH)  # exports as one Gather
+            if isinstance(c_NC, CandidateShares):
+                yield shared_NH + c_NC.share(self, outputs)
+            else:
+                yield torch.addmm(shared_NH, c_NC, self.candidate.weight[outputs].t())
+
+    @property
+    def reads_both(self) -> bool:
+        """Tell whether the layer has both halves."""
+        return self.request is not None and self.candidate is not None
 
 
 class Features(nn.Module):
@@ -161,7 +173,7 @@ class Experts(nn.Module):
 
     def forward(self, u_RU: Tensor, c_NC: Tensor, request_index: Tensor) -> Tensor:
         """Give every expert's output, ``[N, E, H]``."""
-        if torch.compiler.is_exporting() and len(self.deeper):
+        if torch.compiler.is_exporting() and len(self.deeper) and self.first.reads_both:
             return self._one_by_one(u_RU, c_NC, request_index)
         h_NX = self.dropout(torch.relu_(self.first(u_RU, c_NC, request_index)))
         h_ENH: Tensor = h_NX.reshape(-1, self.count, self.first_dim).transpose(0, 1)
@@ -176,9 +188,8 @@ class Experts(nn.Module):
         packs two-dimensional weights ahead, and takes sum, bias and ReLU into the product; nothing is transposed.
         """
         outputs_NH = []
-        for expert in range(self.count):
-            columns = slice(expert * self.first_dim, (expert + 1) * self.first_dim)
-            h_NH = torch.relu(self.first.part(u_RU, c_NC, request_index, columns))
+        for expert, first_NH in enumerate(self.first.parts(u_RU, c_NC, request_index, self.count)):
+            h_NH = torch.relu(first_NH)
             for layer in cast(Iterable[StackedLinear], self.deeper):
                 h_NH = torch.relu(torch.addmm(layer.bias_E1O[expert, 0], h_NH, layer.weight_EIO[expert]))
             outputs_NH.append(h_NH)

@@ -58,13 +58,17 @@ def _renamed(prefix: onnx.ModelProto, shares: set[str]) -> tuple[list[onnx.NodeP
 
 
 def _with_shared_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Keep equal constants once: both halves bring the embedding table."""
+    """Keep equal floats once: both halves bring the embedding table.
+
+    8-bit constants stay as many as they are: where ONNX Runtime rewrites them for old processors, it takes each for
+    the only reader's.
+    """
     kept: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     instead: dict[str, str] = {}
     constants = []
     for constant in model.graph.initializer:
         key = (constant.data_type, tuple(constant.dims), constant.raw_data)
-        if constant.raw_data and key in kept:
+        if constant.data_type == onnx.TensorProto.FLOAT and constant.raw_data and key in kept:
             instead[constant.name] = kept[key]
             continue
         kept[key] = constant.name

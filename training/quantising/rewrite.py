@@ -32,6 +32,7 @@ def tensors_to_measure(model: onnx.ModelProto) -> list[str]:
         names.add(node.input[0])
         names.update(_sum_of_gathers(graph, node.input[0]))
         names |= {node.output[0]} & set(graph.outputs)
+    names |= {name for node in model.graph.node for name in _joined_outputs(graph, node)}
     made = {name for node in model.graph.node for name in node.output}
     sources = {graph.makers[name].input[0] for name in names if name in made and graph.makers[name].op_type == "Gather"}
     return sorted((names | sources) & made)
@@ -67,17 +68,45 @@ class _Quantiser:
     def __init__(self, graph: Rewriting, ranges: Mapping[str, Range], tables: Mapping[str, Scale]) -> None:
         self.graph, self.ranges, self.tables = graph, ranges, tables
         self.done: dict[str, tuple[str, Scale]] = {}
+        self.sources: dict[str, tuple[str, Scale]] = {}
 
     def run(self) -> onnx.ModelProto:
         for node in self.graph.model.graph.node:
             if _is_product(self.graph, node):
                 self._product(node)
+            elif _joined_outputs(self.graph, node):
+                self._concat(node)
             elif node.output[0] in self.tables:
                 self._keep_as_table(node)
             else:
                 self.graph.keep(node)
         self.graph.uint8 |= self.tables.keys()
         return self.graph.finish()
+
+    def _concat(self, node: onnx.NodeProto) -> None:
+        """Lay the outputs of experts side by side in 8 bits, a quarter of the bytes, and make floats of them once."""
+        range_of_all = self.ranges[node.input[0]]
+        for name in node.input[1:]:
+            range_of_all = range_of_all.joined(self.ranges[name])
+        scale = range_of_all.one_sided()
+        products = [self.graph.makers[self.graph.makers[name].input[0]] for name in node.input]
+        small = [self._product_in_8_bits(product, scale) for product in products]
+        axis = onnx.helper.get_attribute_value(node.attribute[0])
+        joined = self.graph.add("Concat", *small, axis=axis)
+        self.graph.add("DequantizeLinear", joined, self._step(scale), self._zero(scale), out=node.output[0])
+
+    def _product_in_8_bits(self, node: onnx.NodeProto, to: Scale) -> str:
+        """Give the product, its bias added, in 8 bits; what lies below the lowest step is clipped."""
+        x, scale = self._quantised(node.input[0])
+        weights, steps = _quantised_weights(_weights(self.graph, node))
+        bias = ""
+        if len(node.input) > 2:
+            given = np.asarray(self.graph.constants[node.input[2]], np.float64)
+            bias = self._constant(np.round(given / (scale.step * steps)).astype(np.int32))
+        zeros = self._constant(np.zeros(len(steps), np.int8))
+        of_x, of_result = (self._step(scale), self._zero(scale)), (self._step(to), self._zero(to))
+        of_weights = (self._constant(weights), self._constant(steps), zeros)
+        return self.graph.add("QGemm", x, *of_x, *of_weights, bias, *of_result, domain=CONTRIB)
 
     def _keep_as_table(self, node: onnx.NodeProto) -> None:
         """Quantise the result of a small product, which itself stays in float."""
@@ -125,7 +154,9 @@ class _Quantiser:
         scale, before = self.ranges[name].one_sided(), self.graph.makers[name].input[0]
         summands = _sum_of_gathers(self.graph, name)
         if not any(self._table_of(each) for each in summands):
-            return self._quantise(before, scale), scale
+            product = self.graph.makers[before]
+            small = _has_constant_bias(self.graph, product)
+            return self._product_in_8_bits(product, scale) if small else self._quantise(before, scale), scale
         sides: list[str] = []
         for each in summands:
             gathered, of_it = self._gathered(each)
@@ -139,8 +170,12 @@ class _Quantiser:
         table = self._table_of(name)
         if table is not None:
             return self.graph.add("Gather", *node.input), self.tables[table]
-        scale = self.ranges[node.input[0]].two_sided()
-        return self.graph.add("Gather", self._quantise(node.input[0], scale), node.input[1]), scale
+        source = node.input[0]
+        if source not in self.sources:
+            scale = self.ranges[source].two_sided()
+            self.sources[source] = self._quantise(source, scale), scale
+        quantised, scale = self.sources[source]
+        return self.graph.add("Gather", quantised, node.input[1]), scale
 
     def _table_of(self, gathered: str) -> str | None:
         source = self.graph.makers[gathered].input[0]
@@ -168,6 +203,22 @@ def _is_product(graph: Rewriting, node: onnx.NodeProto) -> bool:
     plain = given.get("alpha", 1.0) == given.get("beta", 1.0) == 1.0 and not given.get("transA", 0)
     weights = graph.constants[node.input[1]]
     return plain and weights.ndim == 2 and weights.size >= _LEAST_WEIGHTS
+
+
+def _has_constant_bias(graph: Rewriting, node: onnx.NodeProto) -> bool:
+    """Tell whether the node is a product that adds nothing, or a constant row."""
+    if not _is_product(graph, node):
+        return False
+    return len(node.input) < 3 or (node.input[2] in graph.constants and graph.constants[node.input[2]].ndim == 1)
+
+
+def _joined_outputs(graph: Rewriting, node: onnx.NodeProto) -> tuple[str, ...]:
+    """Name what a Concat lays side by side, where all of it is ``Relu(product)``; nothing for any other node."""
+    if node.op_type != "Concat" or not all(_is_made_by(graph, name, "Relu") for name in node.input):
+        return ()
+    befores = [graph.makers[name].input[0] for name in node.input]
+    made = all(name in graph.makers and _has_constant_bias(graph, graph.makers[name]) for name in befores)
+    return tuple(node.input) if made else ()
 
 
 def _weights(graph: Rewriting, node: onnx.NodeProto) -> NDArray[np.float32]:
