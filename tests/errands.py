@@ -20,7 +20,7 @@ def nothing(parts):
 
 def whereabouts(parts):
     sys.stdout.write("this must not end up in the answer")
-    return os.getpid(), os.getpriority(os.PRIO_PROCESS, 0), os.environ["OMP_NUM_THREADS"], sum(parts)
+    return os.getpid(), os.sched_getscheduler(0), os.environ["OMP_NUM_THREADS"], sum(parts)
 
 
 def fails(parts):
