@@ -10,7 +10,7 @@ Shape letters: R requests, N candidates, K rows of the tables.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from training.export import (
     write_graph,
 )
 from training.inputs import TensorInputs, as_tensors
-from training.models.layers import Features
+from training.models.layers import FactoredLinear, Features
 from training.shares import CandidateShares, NotSeparable, RecordedShares, TakenShares, Unreadable
 
 __all__ = ["Halves", "check_halves", "cut", "export_halves"]
@@ -57,7 +57,7 @@ class _Recorder:
 class _Tables:
     """Gives shares out of the suffix's inputs."""
 
-    def __init__(self, tables: Mapping[nn.Module, Tensor], rows_N: Tensor) -> None:
+    def __init__(self, tables: Mapping[str, Tensor], rows_N: Tensor) -> None:
         self.shares = TakenShares(tables, rows_N)
 
     def of(self, features: nn.Module) -> CandidateShares:
@@ -92,16 +92,14 @@ class _Prefix(nn.Module):
 class _Suffix(nn.Module):
     """Request tensors, tables of shares and the candidates' rows to the heads."""
 
-    def __init__(
-        self, module: ServingModule, layers: list[nn.Module], shares: tuple[TensorSpec, ...], inputs: tuple[str, ...]
-    ) -> None:
+    def __init__(self, module: ServingModule, shares: tuple[TensorSpec, ...], inputs: tuple[str, ...]) -> None:
         super().__init__()
         self.module = module
-        self.layers, self.names, self.inputs = layers, [share.name for share in shares], inputs
+        self.names, self.inputs = [share.name for share in shares], inputs
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(self.inputs, tensors, strict=True))
-        tables = {layer: given[name] for layer, name in zip(self.layers, self.names, strict=True)}
+        tables = {name: given[name] for name in self.names}
         unused = given["request_index"].new_zeros((1, 0))
         inputs = _without_candidates(
             request_ids=given.get("request_ids", unused),
@@ -139,17 +137,19 @@ def cut(module: ServingModule, schema: FeatureSchema) -> Halves | None:
     found = _first_layers(module, schema)
     if not found:
         return None
-    layers = [layer for of_one in found.values() for layer in of_one]
+    layers = [cast(FactoredLinear, layer) for of_one in found.values() for layer in of_one]
     paths = {each: path for path, each in module.model.named_modules()}
+    for layer in layers:
+        layer.share_name = f"share.{paths[layer]}"
     shares = tuple(
-        TensorSpec(name=f"share.{paths[layer]}", dtype="float32", shape=("K", _width(layer))) for layer in layers
+        TensorSpec(name=str(layer.share_name), dtype="float32", shape=("K", _width(layer))) for layer in layers
     )
     of_prefix = tuple(spec for spec in input_specs(schema) if spec.name.startswith("candidate_"))
     of_suffix = _suffix_inputs(schema, shares)
     return Halves(
         spec=PreActivation(shares=shares),
         prefix=_Prefix(found, tuple(spec.name for spec in of_prefix)).eval(),
-        suffix=_Suffix(module, layers, shares, tuple(spec.name for spec in of_suffix)).eval(),
+        suffix=_Suffix(module, shares, tuple(spec.name for spec in of_suffix)).eval(),
         prefix_inputs=of_prefix,
         suffix_inputs=of_suffix,
     )

@@ -78,16 +78,16 @@ class TakenShares(CandidateShares):
     """Takes shares out of tables.
 
     Args:
-        tables: By layer, ``[K, H]`` of what the layer's ``W_c·c`` is for each row.
+        tables: By the layer's ``share_name``, ``[K, H]`` of what its ``W_c·c`` is for each row.
         rows_N: The row of each candidate, int64.
     """
 
-    def __init__(self, tables: Mapping[nn.Module, Tensor], rows_N: Tensor) -> None:
+    def __init__(self, tables: Mapping[str, Tensor], rows_N: Tensor) -> None:
         self.tables, self.rows_N = tables, rows_N
 
     def share(self, layer: nn.Module, outputs: slice) -> Tensor:
         """Take it; equal parts of the columns are rows of a narrower table, so nothing is cut or moved twice."""
-        table_KH = self.tables[layer]
+        table_KH = self.tables[str(layer.share_name)]
         width = (outputs.stop or table_KH.shape[1]) - (outputs.start or 0)
         parts = table_KH.shape[1] // width
         if parts == 1:

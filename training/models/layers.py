@@ -45,6 +45,8 @@ class FactoredLinear(nn.Module):
 
     def __init__(self, request_dim: int, candidate_dim: int, out: int) -> None:
         super().__init__()
+        # Set where a network is cut in two. A name, as a tracer calls a stand-in that is another object.
+        self.share_name = ""
         self.request = nn.Linear(request_dim, out) if request_dim else None
         self.candidate = nn.Linear(candidate_dim, out, bias=request_dim == 0) if candidate_dim else None
         # Both halves start as one layer over [u; c] would.

@@ -78,8 +78,9 @@ def test_a_network_without_candidate_fields_has_nothing_to_compute_ahead():
     assert cut(serving(make("mmoe", schema=schema), schema), schema) is None
 
 
-def test_both_graphs_are_written_and_agree_with_the_whole_one(tmp_path):
-    module = serving(scattered(make("cgc", tasks=TASKS)))
+@pytest.mark.parametrize("arch", ["ple", "single_task"])
+def test_both_graphs_are_written_and_agree_with_the_whole_one(arch, tmp_path):
+    module = serving(scattered(make(arch, tasks=TASKS)))
     export_graph(module, small_schema(), tmp_path / "model.onnx")
 
     spec = export_halves(module, small_schema(), tmp_path)  # raises ParityError above 1e-5
