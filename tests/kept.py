@@ -67,6 +67,6 @@ def block_of(*requests):
     return Block.of(Part.of(list(requests)), requests[0].model)
 
 
-def run_here(work, parts, *, budget_s):
+async def run_here(work, parts, *, budget_s):
     """A runner that starts no process."""
     return work(iter(parts))

@@ -1,4 +1,7 @@
-"""The other end of :mod:`service.runtime.aside`: reads work and its parts from stdin, writes each result to stdout."""
+"""The other end of :mod:`service.runtime.aside`: reads work and its parts from stdin, writes each result to stdout.
+
+Each is a pickle with its length before it; a length of 0 ends the parts.
+"""
 
 import os
 import pickle
@@ -7,9 +10,9 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from service.runtime.aside import END
-
 __all__ = ["main"]
+
+_LENGTH = 8
 
 
 def main() -> None:
@@ -17,17 +20,13 @@ def main() -> None:
     _yield_to_the_service()
     source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not end up in an answer
-    while True:
-        try:
-            answer = _done(source)
-        except EOFError:
-            return
-        pickle.dump(answer, target)
+    while content := _next(source):
+        answer = pickle.dumps(_done(pickle.loads(content), source))  # noqa: S301 - of our own parent
+        target.write(len(answer).to_bytes(_LENGTH) + answer)
         target.flush()
 
 
-def _done(source: BinaryIO) -> tuple[bool, Any]:
-    work = pickle.load(source)  # noqa: S301 - of our own parent
+def _done(work: Any, source: BinaryIO) -> tuple[bool, Any]:
     parts = _parts(source)
     try:
         answer: tuple[bool, Any] = True, work(parts)
@@ -40,8 +39,12 @@ def _done(source: BinaryIO) -> tuple[bool, Any]:
 
 
 def _parts(source: BinaryIO) -> Iterator[Any]:
-    while (part := pickle.load(source)) != END:  # noqa: S301 - of our own parent
-        yield part
+    while content := _next(source):
+        yield pickle.loads(content)  # noqa: S301 - of our own parent
+
+
+def _next(source: BinaryIO) -> bytes:
+    return source.read(int.from_bytes(source.read(_LENGTH)))
 
 
 def _yield_to_the_service() -> None:

@@ -106,19 +106,20 @@ async def fire(url, messages, *, rate, seconds):
     return latencies
 
 
-async def preview_without_pause(url, done):
-    """Ask for previews until told; give how many there were and the last answer."""
+async def preview_again_and_again(url, done, pause):
+    """Ask for previews until told, with a pause between two; give how many there were and the last answer."""
     connection = await Connection.open(url)
     message = packed(url, "/v1/admin/fusion/default/preview", json.dumps(PROPOSED).encode())
     count, answer = 0, b"{}"
     while not done.is_set():
         answer = await connection.post(message)
         count += 1
+        await asyncio.sleep(pause)
     connection.close()
     return count, json.loads(answer)
 
 
-async def bench(url, *, rounds, seconds, rate):
+async def bench(url, *, rounds, seconds, rate, pause):
     messages = [packed(url, "/v1/rank", body) for body in bodies(256, random.Random(0))]
     if not rate:
         rate = len(await fire(url, messages, rate=0, seconds=3)) / 3 / 2
@@ -131,7 +132,7 @@ async def bench(url, *, rounds, seconds, rate):
                 quiet.append(await fire(url, messages, rate=rate, seconds=seconds))
                 continue
             done = asyncio.Event()
-            previews = asyncio.create_task(preview_without_pause(url, done))
+            previews = asyncio.create_task(preview_again_and_again(url, done, pause))
             beside.append(await fire(url, messages, rate=rate, seconds=seconds))
             done.set()
             count, answer = await previews
@@ -169,9 +170,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=14)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each half of a round")
     parser.add_argument("--rate", type=float, default=0.0, help="requests a second; 0 takes half of what is possible")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between two previews")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, server(ROOT / "models_onnx", Path(folder) / "f.sqlite") as running:
-        summary(*asyncio.run(bench(running.url, rounds=given.rounds, seconds=given.seconds, rate=given.rate)))
+        summary(
+            *asyncio.run(
+                bench(running.url, rounds=given.rounds, seconds=given.seconds, rate=given.rate, pause=given.pause)
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Previews over the real app: what operators are told is what requests would get."""
 
+import asyncio
 import json
 import re
 import threading
@@ -23,10 +24,10 @@ PREVIEW = "/v1/admin/fusion/default/preview"
 class Here:
     """Runs the work in this process."""
 
-    def __call__(self, work, parts, *, budget_s):
-        return run_here(work, parts, budget_s=budget_s)
+    async def __call__(self, work, parts, *, budget_s):
+        return await run_here(work, parts, budget_s=budget_s)
 
-    def close(self):
+    async def aclose(self):
         pass
 
 
@@ -256,10 +257,10 @@ def test_one_preview_at_a_time_and_the_second_learns_when_to_come_back(settings,
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow(Here):
-        def __call__(self, work, parts, *, budget_s):
+        async def __call__(self, work, parts, *, budget_s):
             begun.set()
-            assert go_on.wait(PATIENCE_S)
-            return super().__call__(work, parts, budget_s=budget_s)
+            assert await asyncio.to_thread(go_on.wait, PATIENCE_S)
+            return await super().__call__(work, parts, budget_s=budget_s)
 
     service = Service(settings, aside=Slow())
     with service.client:

@@ -1,5 +1,4 @@
 import asyncio
-import threading
 
 import pytest
 
@@ -12,7 +11,7 @@ from service.ranking.preview_desk import PreviewDesk
 from service.ranking.proposal import InForceProfile, Proposal
 from service.ranking.reservoir import Reservoir
 from tests.factories import tiny_manifest
-from tests.fakes import PATIENCE_S, FakeCatalog, FakeModel, ManualClock
+from tests.fakes import FakeCatalog, FakeModel, ManualClock
 from tests.kept import formula, run_here
 from tests.unit.service.ranking.test_reservoir import offer
 
@@ -182,17 +181,9 @@ async def test_units_that_do_not_go_together_are_warned_of():
 
 
 async def test_a_second_preview_meanwhile_is_told_to_come_back_and_the_next_one_is_answered():
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slowly(work, parts, *, budget_s):
-        begun.set()
-        assert go_on.wait(PATIENCE_S)
-        return run_here(work, parts, budget_s=budget_s)
-
-    desk = Desk(run=slowly)
-    desk.see()
+    desk, begun, go_on = slow_desk()
     first = asyncio.create_task(desk.ask())
-    await asyncio.to_thread(begun.wait, PATIENCE_S)
+    await begun.wait()
 
     with pytest.raises(PreviewBusy) as refused:
         await desk.ask()
@@ -203,27 +194,19 @@ async def test_a_second_preview_meanwhile_is_told_to_come_back_and_the_next_one_
     assert (await desk.ask()).kept == 1
 
 
-async def test_a_caller_that_leaves_does_not_let_two_previews_run():
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slowly(work, parts, *, budget_s):
-        begun.set()
-        assert go_on.wait(PATIENCE_S)
-
-    desk = Desk(run=slowly)
-    desk.see()
+async def test_a_caller_that_leaves_frees_the_desk():
+    desk, begun, go_on = slow_desk()
     first = asyncio.create_task(desk.ask())
-    await asyncio.to_thread(begun.wait, PATIENCE_S)
+    await begun.wait()
     first.cancel()
     await asyncio.wait([first])
-
-    with pytest.raises(PreviewBusy):
-        await desk.ask()
     go_on.set()
+
+    assert (await desk.ask()).kept == 1
 
 
 async def test_work_that_fails_frees_the_desk():
-    def broken(work, parts, *, budget_s):
+    async def broken(work, parts, *, budget_s):
         raise WorkerFailed("no")
 
     desk = Desk(run=broken)
@@ -232,3 +215,17 @@ async def test_work_that_fails_frees_the_desk():
     for _ in range(2):
         with pytest.raises(WorkerFailed):
             await desk.ask()
+
+
+def slow_desk():
+    """A desk whose work waits to be told."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(work, parts, *, budget_s):
+        begun.set()
+        await go_on.wait()
+        return await run_here(work, parts, budget_s=budget_s)
+
+    desk = Desk(run=slowly)
+    desk.see()
+    return desk, begun, go_on
