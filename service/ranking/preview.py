@@ -7,7 +7,7 @@ from itertools import chain
 
 from contract.fusion import AnyProfile
 from service.ports import Scorer
-from service.ranking.blocks import Block, Part
+from service.ranking.blocks import Block, Part, gathered
 from service.ranking.compiling import LearnedLoader, compiled
 from service.ranking.kept import KeptModel
 from service.ranking.measures import Measures, joined, measure
@@ -91,7 +91,7 @@ class PreviewJob:
         sides = {key: self._sides(model) for key, model in self.models.items()}
         done: list[Part] = []
         measured: list[Measures] = []
-        for part in parts:
+        for part in gathered(parts):
             block = Block.of(part, self.models[part.model])
             before, after = (block.scores(fusion) for fusion in sides[part.model])
             measured.append(measure(block, before, after, top_k=self.top_k))

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = ["PreviewAnswer", "PreviewDesk", "PreviewObserver", "PreviewRunner", "
 
 BUDGET_S = 10.0
 _RETRY_AFTER_S = 1.0
+_MODEL = attrgetter("model")
 
 
 class PreviewObserver(Protocol):
@@ -137,10 +139,15 @@ class PreviewDesk:
 
     async def _work(self, comparison: Comparison, proposal: Proposal) -> PreviewAnswer:
         current, snapshot = comparison.current, self._reservoir.snapshot()
+        # Each of these steps takes a tenth of a millisecond; requests go between.
+        await asyncio.sleep(0)
         kept = [request for request in snapshot.requests if request.profile == current.name]
+        await asyncio.sleep(0)
         models, versions = self._usable(kept, (current.profile, comparison.proposed))
-        await asyncio.sleep(0)  # each of these takes a part of a millisecond; requests go between
-        chosen = _some([request for request in kept if request.model.key in models], proposal.max_requests)
+        await asyncio.sleep(0)
+        usable = set(models.values())
+        chosen = _some([request for request in kept if request.model in usable], proposal.max_requests)
+        await asyncio.sleep(0)
         job = PreviewJob(
             models=models,
             compile_kept=self._compile_kept,
@@ -165,7 +172,7 @@ class PreviewDesk:
         self, kept: Sequence[KeptRequest], profiles: Sequence[AnyProfile]
     ) -> tuple[Mapping[tuple[str, int], KeptModel], tuple[VersionUse, ...]]:
         """Tell for which versions all profiles compile; a version may have been swapped away since."""
-        counts = sorted(Counter(request.model for request in kept).items(), key=lambda each: each[0].key)
+        counts = sorted(Counter(map(_MODEL, kept)).items(), key=lambda each: each[0].key)
         refusals = {model: self._refusal(model, profiles) for model, _ in counts}
         versions = tuple(
             VersionUse(model=model.name, version=model.version, requests=requests, refusal=refusals[model])
@@ -184,4 +191,4 @@ class PreviewDesk:
 
 def _some(requests: Sequence[KeptRequest], most: int) -> list[KeptRequest]:
     """Choose at random, in random order."""
-    return [requests[row] for row in np.random.default_rng().permutation(len(requests))[:most]]
+    return [requests[row] for row in np.random.default_rng().permutation(len(requests))[:most].tolist()]

@@ -20,7 +20,7 @@ __all__ = ["Aside"]
 
 _GRACE_S = 20.0
 _IDLE_S = 300.0
-_PAUSE_S = 0.002  # between two parts, so that a request meets one at most
+_PAUSE_S = 0.003  # between two parts, so that hardly a request meets two
 _LENGTH = 8  # bytes before each pickle that say how long it is
 _BUSY = "try again when the machine is less busy, or ask for less"
 _Result = TypeVar("_Result")
@@ -105,7 +105,6 @@ async def _started() -> Process:
             "service.runtime.aside_process",
             stdin=PIPE,
             stdout=PIPE,
-            process_group=0,  # an interrupt from the terminal is for the service
             env={**os.environ, **one_thread, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
     except OSError as error:

@@ -5,6 +5,7 @@ Each is a pickle with its length before it; a length of 0 ends the parts.
 
 import os
 import pickle
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ _LENGTH = 8
 def main() -> None:
     """Work until the parent closes the pipe."""
     _yield_to_the_service()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the terminal is for the service
     source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not end up in an answer
     while content := _next(source):
@@ -27,20 +29,18 @@ def main() -> None:
 
 
 def _done(work: Any, source: BinaryIO) -> tuple[bool, Any]:
-    parts = _parts(source)
+    # All of them before the work begins: to wait in the middle of it, and wake again, disturbs more than to go on.
+    parts = [pickle.loads(content) for content in _contents(source)]  # noqa: S301 - of our own parent
     try:
-        answer: tuple[bool, Any] = True, work(parts)
+        return True, work(iter(parts))
     except Exception as error:  # noqa: BLE001 - the parent has to hear of it
         traceback.print_exc()
-        answer = False, f"{type(error).__name__}: {error}"
-    for _ in parts:  # what the work left unread
-        pass
-    return answer
+        return False, f"{type(error).__name__}: {error}"
 
 
-def _parts(source: BinaryIO) -> Iterator[Any]:
+def _contents(source: BinaryIO) -> Iterator[bytes]:
     while content := _next(source):
-        yield pickle.loads(content)  # noqa: S301 - of our own parent
+        yield content
 
 
 def _next(source: BinaryIO) -> bytes:

@@ -106,17 +106,21 @@ async def fire(url, messages, *, rate, seconds):
     return latencies
 
 
-async def preview_again_and_again(url, done, pause):
-    """Ask for previews until told, with a pause between two; give how many there were and the last answer."""
+async def ask(url):
+    """Ask for one preview and give its answer."""
     connection = await Connection.open(url)
-    message = packed(url, "/v1/admin/fusion/default/preview", json.dumps(PROPOSED).encode())
-    count, answer = 0, b"{}"
-    while not done.is_set():
-        answer = await connection.post(message)
-        count += 1
-        await asyncio.sleep(pause)
+    answer = await connection.post(packed(url, "/v1/admin/fusion/default/preview", json.dumps(PROPOSED).encode()))
     connection.close()
-    return count, json.loads(answer)
+    return json.loads(answer)
+
+
+async def ask_until(done, url, pause):
+    """Ask for one preview after the other; give all answers."""
+    answers = []
+    while not done.is_set():
+        answers.append(await ask(url))
+        await asyncio.sleep(pause)
+    return answers
 
 
 async def bench(url, *, rounds, seconds, rate, pause):
@@ -125,6 +129,7 @@ async def bench(url, *, rounds, seconds, rate, pause):
         rate = len(await fire(url, messages, rate=0, seconds=3)) / 3 / 2
     typer.echo(f"{os.cpu_count()} cores, {rate:.0f} requests a second, load {os.getloadavg()[0]:.1f}")
     await fire(url, messages, rate=rate, seconds=8)  # fills the reservoir
+    await ask(url)  # starts the process, which stays
     quiet, beside = [], []
     for number in range(rounds):
         for with_preview in (True, False) if number % 2 else (False, True):
@@ -132,18 +137,19 @@ async def bench(url, *, rounds, seconds, rate, pause):
                 quiet.append(await fire(url, messages, rate=rate, seconds=seconds))
                 continue
             done = asyncio.Event()
-            previews = asyncio.create_task(preview_again_and_again(url, done, pause))
+            previews = asyncio.create_task(ask_until(done, url, pause))
             beside.append(await fire(url, messages, rate=rate, seconds=seconds))
             done.set()
-            count, answer = await previews
-        report(number, quiet[-1], beside[-1], count, answer["traffic"])
+            answers = await previews
+        report(number, quiet[-1], beside[-1], answers)
     return quiet, beside
 
 
-def report(number, quiet, beside, count, traffic):
+def report(number, quiet, beside, answers):
+    traffic = answers[-1]["traffic"]
     typer.echo(
         f"round {number}: p50 {_ms(quiet, 50)} -> {_ms(beside, 50)}, p99 {_ms(quiet, 99)} -> {_ms(beside, 99)} ms "
-        f"({_ratio(quiet, beside, 99):+.1%}); {count} previews of {traffic['requests']} requests, "
+        f"({_ratio(quiet, beside, 99):+.1%}); {len(answers)} previews of {traffic['requests']} requests, "
         f"{traffic['candidates']} candidates; load {os.getloadavg()[0]:.1f}"
     )
 

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.fusion import LearnedProfile, compile_fusion
-from service.ranking.blocks import Block, parts_of
+from service.ranking.blocks import Block, gathered, parts_of
 from service.ranking.preview import NO_SUCH_FIELD
 from tests.kept import TINY, WITH_SEGMENTS, block_of, formula, job, kept_request, preview_of
 
+WIDE = replace(WITH_SEGMENTS, version=2)
 PROBABILITIES = st.integers(1, 1_023).map(lambda part: part / 1_024)  # exact in float32
 REQUESTS = st.lists(st.lists(PROBABILITIES, min_size=2, max_size=30, unique=True), min_size=1, max_size=12)
 
@@ -113,18 +114,27 @@ def test_ages_are_those_of_what_was_ranked_again():
 
 
 def test_when_time_is_up_the_answer_is_of_what_is_done():
-    requests = [kept_request([0.1, 0.2]) for _ in range(10)]
+    requests = [kept_request(np.linspace(0.1, 0.9, 5_000)) for _ in range(10)]
     taken = []
 
     def parts():
-        for part in parts_of(requests, rows=2):
+        for part in parts_of(requests):
             taken.append(part)
             yield part
 
     found = job("ctr", "0 - ctr", requests=requests, budget_s=0.0)(parts())
 
-    assert found.change.requests == 1
-    assert len(taken) == 1
+    assert found.change.requests == len(taken) == 2, "two requests fill a block"
+
+
+def test_small_parts_are_worked_on_together():
+    requests = [kept_request([0.5] * 30, model=model) for _ in range(40) for model in (TINY, WIDE)]
+
+    blocks = list(gathered(parts_of(requests, rows=60), rows=600))
+
+    assert sum(len(block.sizes) for block in blocks) == 80
+    assert [block.rows for block in blocks] == [600, 600, 600, 600]
+    assert sorted(block.model for block in blocks) == [TINY.key, TINY.key, WIDE.key, WIDE.key]
 
 
 def test_nothing_to_rank_again_is_no_preview():

@@ -33,6 +33,12 @@ class TestAside(PreviewRunnerSuite):
         return aside
 
 
+def telling(begun):
+    """One part, which tells that it is on its way."""
+    begun.set()
+    yield 1
+
+
 async def test_the_work_runs_in_another_process_that_yields_and_has_one_thread(aside):
     pid, policy, threads, total = await aside(whereabouts, iter([1, 2]), budget_s=LONG_S)
 
@@ -79,9 +85,9 @@ async def test_parts_that_fail_in_the_middle_do_not_reach_the_next_work(aside):
 
 
 async def test_a_caller_that_leaves_in_the_middle_does_not_reach_the_next_work(aside):
-    task = asyncio.create_task(aside(never_ends, iter([1]), budget_s=LONG_S))
-    while aside._process is None:
-        await asyncio.sleep(0.005)
+    begun = asyncio.Event()
+    task = asyncio.create_task(aside(never_ends, telling(begun), budget_s=LONG_S))
+    await begun.wait()
     task.cancel()
     await asyncio.wait([task])
 
@@ -103,10 +109,9 @@ async def test_a_process_that_has_nothing_to_do_goes_and_the_next_work_gets_anot
 
 
 async def test_closing_ends_what_runs():
-    aside = Aside(grace_s=LONG_S)
-    task = asyncio.create_task(aside(never_ends, iter([]), budget_s=LONG_S))
-    while aside._process is None:
-        await asyncio.sleep(0.005)
+    aside, begun = Aside(grace_s=LONG_S), asyncio.Event()
+    task = asyncio.create_task(aside(never_ends, telling(begun), budget_s=LONG_S))
+    await begun.wait()
 
     await aside.aclose()
 
