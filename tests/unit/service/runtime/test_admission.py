@@ -119,7 +119,7 @@ def test_a_request_without_a_deadline_is_not_overtaken_for_longer_than_the_wait_
     lone = Customer(arrives=0.0401, rows=500)
     customers = sorted([*stream, lone], key=lambda customer: customer.arrives)
 
-    outcomes = Simulation(max_batch_rows=1000, max_queue_wait_s=0.05).run(customers)
+    outcomes = Simulation(max_batch_rows=500, max_queue_wait_s=0.05).run(customers)
 
     waited = outcomes[customers.index(lone)].at - lone.arrives
     assert outcomes[customers.index(lone)].kind == "answered"
@@ -171,3 +171,38 @@ def test_work_that_is_poured_over_the_runners_is_all_there_and_lies_level(busy_s
 
     assert sum(max(0.0, level - until) for until in busy_s) == pytest.approx(work_s)
     assert level >= min(busy_s)
+
+
+def test_one_who_is_lost_does_not_keep_others_out_of_its_batch():
+    """The first call takes four times as long, so the second request cannot make its deadline any more."""
+    crowd = at_once((1000, None), (500, 0.036), *[(500, None)] * 3)
+    simulation = Simulation(factors=iter([4.0, 1.0, 1.0]), max_batch_rows=2000)
+
+    outcomes = simulation.run(crowd)
+
+    assert kinds(outcomes) == ["answered", "late", "answered", "answered", "answered"]
+    assert [rows for rows, _ in simulation.graph.calls] == [1000, 2000]
+
+
+def test_with_two_runners_a_request_is_still_only_as_fast_as_one():
+    outcomes = Simulation(workers=2, max_batch_rows=1000).run(at_once((1000, None), (1000, None), (1000, 0.015)))
+
+    assert kinds(outcomes) == ["answered", "answered", "refused"]
+
+
+def test_whoever_is_first_in_line_may_be_longer_than_the_line_may_be():
+    simulation = Simulation(max_waiting_rows=50)
+    outcomes = simulation.run(at_once((10, None), (100, None), (1, None)))
+
+    assert kinds(outcomes) == ["answered", "answered", "refused"]
+    assert simulation.observer.refusals == ["rows"]
+    assert outcomes[2].error.retry_after_s > 0.0
+
+
+def test_of_two_runners_one_that_idles_is_enough_to_be_let_in():
+    """The model expects an hour, and the first call really takes a second."""
+    simulation = Simulation(workers=2, believed=Cost(call_s=3600.0, row_s=0.0, request_s=0.0), factors=iter([100.0, 1]))
+
+    outcomes = simulation.run(at_once((1000, None), (1000, 1.0)))
+
+    assert kinds(outcomes) == ["answered", "answered"]

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 
+import pytest
+
 from service.errors import DeadlineExceeded
 from service.runtime.batcher import Batcher
 from tests.factories import tiny_inputs
@@ -23,6 +25,22 @@ class Gated(FakeRuntime):
         self.entered.set()
         assert self.gate.wait(PATIENCE_S), "the test never opened the gate"
         return super().run(inputs)
+
+
+def test_scores_that_come_after_the_deadline_are_no_answer():
+    async def scenario():
+        clock = ManualClock()
+
+        def run(inputs):
+            clock.advance(10.0)
+            return FakeRuntime().run(inputs)
+
+        batcher = Batcher(run, max_batch_rows=9, max_waiting_rows=9, workers=1, clock=clock, observer=Recorder())
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit(tiny_inputs(2), deadline=5.0)
+        await batcher.aclose()
+
+    asyncio.run(scenario())
 
 
 def test_a_request_whose_time_ran_out_in_the_queue_never_reaches_the_graph():

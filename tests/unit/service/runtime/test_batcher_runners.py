@@ -117,6 +117,33 @@ def test_the_parts_of_a_long_list_run_on_all_runners_at_once():
     assert outcome.at == pytest.approx(TRUE_COST.seconds(750, 1))
 
 
+def test_those_who_run_alone_after_a_failure_are_not_joined_by_newcomers_either():
+    simulation = Simulation()
+    failing = [Customer(arrives=n * 1e-6, rows=10, is_poisoned=n == 1) for n in range(3)]
+    newcomers = [Customer(arrives=0.0011, rows=10), Customer(arrives=0.0018, rows=10, patience=0.05)]
+
+    outcomes = simulation.run([*failing, *newcomers])
+
+    assert [outcome.kind for outcome in outcomes] == ["answered", "failed", "answered", "answered", "answered"]
+    assert [members for _, members in simulation.graph.calls] == [[0], [1, 2], [3], [4], [1], [2]]
+
+
+def test_an_answer_in_parts_waited_until_the_first_part_began_and_took_until_the_last_was_done():
+    async def scenario():
+        simulation = Simulation(max_batch_rows=1000)
+        batcher = simulation.batcher
+        first = asyncio.create_task(batcher.submit(inputs_of(0, Customer(arrives=0.0, rows=1000)), deadline=None))
+        await asyncio.sleep(0)
+        answer = await batcher.submit(inputs_of(1, Customer(arrives=0.0, rows=3000)), deadline=None)
+        await first
+        return answer
+
+    answer = run_virtually(scenario())
+
+    assert answer.queue_s == pytest.approx(TRUE_COST.seconds(1000, 1))
+    assert answer.infer_s == pytest.approx(3 * TRUE_COST.seconds(1000, 1))
+
+
 def test_a_batch_that_fails_is_taken_apart_and_its_members_run_alone_in_order():
     simulation = Simulation()
     customers = [Customer(arrives=n * 1e-6, rows=10, is_poisoned=n == 2) for n in range(5)]
