@@ -212,7 +212,7 @@ def _mixed_row(results: Results) -> Row:
         rival=rival,
         ratio=spread[OURS],
         goal="≤ 2.5",
-        met=spread[OURS] <= 2.5,
+        met=spread[OURS] <= 2.5 and answered >= _NEARLY_ALL,
     )
 
 
