@@ -4,7 +4,8 @@
 import math
 
 from contract.frozen import Frozen
-from training.benchmarks.serving.figures import Results, Row, rows_of
+from training.benchmarks.serving.figures import Results
+from training.benchmarks.serving.rows import Row, rows_of
 
 __all__ = ["Report", "draw"]
 
@@ -43,7 +44,8 @@ def draw(report: Report) -> str:
         "",
         f"{report.rounds} round{'s' * (report.rounds > 1)} of {report.seconds:g} s a measurement, medians of the rounds. Each server is started for its turn; sides take turns",
         "within a round, and every other round runs backwards. One client drives all of them from the same machine, so it takes its part of the cores.",
-        "500 candidates and 4 heads where nothing else stands. Open-loop latencies count from the moment when a request was due.",
+        "500 candidates and 4 heads where nothing else stands. Open-loop latencies count from the moment when a request was due, so a refusal's time",
+        "holds the client's own delay on the shared cores.",
         "",
         f"**{len(rows) - missed} of {len(rows)} goals met, {missed} missed.**",
         "",
@@ -65,7 +67,7 @@ def _line(row: Row) -> str:
 
 
 def _number(value: float | None) -> str:
-    if value is None or math.isnan(value):
+    if value is None or math.isinf(value):
         return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 

@@ -14,10 +14,11 @@ import numpy as np
 import typer
 
 from training.benchmarks.serving.agree import Ranking, check_same, rank_correlation, read_ours, read_peer
-from training.benchmarks.serving.figures import OURS, WORKLOADS, Results, best_peer
+from training.benchmarks.serving.figures import OURS, WORKLOADS, Results
 from training.benchmarks.serving.measure import Pace, Side, bare_calls, measure_closed, measure_open
 from training.benchmarks.serving.page import Report, draw
 from training.benchmarks.serving.peers import PEERS, Peer, PeersMissing, prepare_model, set_up
+from training.benchmarks.serving.rows import best_peer
 from training.benchmarks.serving.servers import ServerSpec, ServerUnusable, answer_of, free_port, running
 from training.benchmarks.serving.wire import post
 from training.benchmarks.serving.workloads import Ask, ask_of_peer, ask_of_us, draw_asks
@@ -143,8 +144,13 @@ def main(
     cache: Annotated[Path, typer.Option(help="Peers' environments and the models.")] = ROOT / "var/bench/peers",
     harness: Annotated[Path, typer.Option(help="The folder shared/peers.")] = ROOT.parent / "shared/peers",
     quick: Annotated[bool, typer.Option("--quick", help="One round of half a second: to see that all runs.")] = False,
+    redraw: Annotated[bool, typer.Option("--redraw", help="Draw the page from its JSON; measure nothing.")] = False,
 ) -> None:
     """Measure our server beside the peers and write the page."""
+    figures = page.with_suffix(".json")
+    if redraw:
+        page.write_text(draw(Report.model_validate_json(figures.read_bytes())))
+        return
     pace = Pace(seconds=0.5, rounds=1, warm_up_s=0.2) if quick else Pace(seconds=seconds, rounds=rounds, warm_up_s=2.0)
     try:
         report = _report(cache.resolve(), harness.resolve(), _named(peers), pace)
@@ -152,7 +158,7 @@ def main(
         console.print(f"[red]error:[/] {error.detail}\n{error.fix}", soft_wrap=True)
         raise typer.Exit(1) from error
     page.write_text(draw(report))
-    page.with_suffix(".json").write_text(report.model_dump_json(indent=1) + "\n")
+    figures.write_text(report.model_dump_json(indent=1) + "\n")
     console.print(page.read_text(), markup=False, soft_wrap=True)
 
 

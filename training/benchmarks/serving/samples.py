@@ -1,5 +1,6 @@
 """What a load run leaves: one sample a request, and the figures that are read from them."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,6 +63,6 @@ class Load:
         return Counter(sample.status for sample in self.samples)
 
     def latency_ms(self, quantile: float, status: int = _OK) -> float:
-        """Give a quantile of the latencies in milliseconds; NaN where no answer has that status."""
+        """Give a quantile of the latencies in milliseconds; endless where no answer has that status."""
         latencies = [sample.latency_s for sample in self.samples if sample.status == status]
-        return float(np.quantile(latencies, quantile)) * 1e3 if latencies else float("nan")
+        return float(np.quantile(latencies, quantile)) * 1e3 if latencies else math.inf

@@ -1,7 +1,11 @@
+import math
+
 import pytest
 
-from training.benchmarks.serving.figures import OURS, Measured, Overload, Results, best_peer, rows_of
+from training.benchmarks.serving.figures import OURS, Measured, Overload, Results
 from training.benchmarks.serving.page import Report, draw
+from training.benchmarks.serving.rows import best_peer, rows_of
+from training.benchmarks.serving.run import main
 
 RATES = {"inline fp32": 220.0, "inline int8": 390.0, "by id fp32": 500.0, "by id int8": 900.0}
 
@@ -34,13 +38,15 @@ def results(*, mixed=None, overloads=None, rates=RATES, bare=(150.0,)):
     )
 
 
-def page(given, load=(0.1, 0.2), left_out=None):
-    return draw(
-        Report(
-            date="2026-11-24", machine="a machine", cores=2, load_average=load, versions={"Python": "3.11"},
-            seconds=5.0, rounds=1, left_out=left_out or {}, results=given,
-        )
+def report(given, load=(0.1, 0.2), left_out=None):
+    return Report(
+        date="2026-11-24", machine="a machine", cores=2, load_average=load, versions={"Python": "3.11"},
+        seconds=5.0, rounds=1, left_out=left_out or {}, results=given,
     )  # fmt: skip
+
+
+def page(given, **about):
+    return draw(report(given, **about))
 
 
 def row(given, begin, rival=None):
@@ -104,3 +110,14 @@ def test_a_busy_machine_and_the_peers_left_out_are_said():
     assert "Others were working on it" in busy
     assert "- pytriton: pip failed: no such wheel" in busy
     assert "Others were working on it" not in page(results())
+
+
+def test_the_page_can_be_drawn_again_from_the_figures_beside_it_even_where_nothing_was_answered(tmp_path):
+    silent = [measured(OURS, "mixed at 70 %", p50=math.inf, p99=math.inf, statuses={0: 5})]
+    of_run = report(results(mixed=silent))
+    (tmp_path / "serving.json").write_text(of_run.model_dump_json())
+
+    main(tmp_path / "serving.md", redraw=True)
+
+    assert (tmp_path / "serving.md").read_text() == draw(of_run)
+    assert "(0.0% answered) | p99 / p50 | – | – | – | – | ≤ 2.5 | **missed** |" in draw(of_run)
