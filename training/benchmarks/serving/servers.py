@@ -41,13 +41,15 @@ class ServerSpec:
 
 
 @contextmanager
-def running(server: ServerSpec, probe: bytes, *, log: Path, within_s: float = 60.0) -> Iterator[Answer]:
+def running(
+    server: ServerSpec, probe: bytes, *, log: Path, within_s: float = 60.0, port_within_s: float = 10.0
+) -> Iterator[Answer]:
     """Start a server, give its first 200 to *probe*, and stop it and its children in the end.
 
     Raises:
         ServerUnusable: When its port is taken, or no such answer came in time.
     """
-    if _listens(server.port):
+    if not _gets_free(server.port, port_within_s):
         raise ServerUnusable(f"port {server.port} of {server.name} is taken", fix="stop who listens there")
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - commands are ours
@@ -88,6 +90,16 @@ def answer_of(port: int, request: bytes, timeout_s: float = 20.0) -> Answer:
                 connection.close()
 
     return asyncio.run(once())
+
+
+def _gets_free(port: int, within_s: float) -> bool:
+    """Wait for a server's last child to let go of the port."""
+    end = time.monotonic() + within_s
+    while _listens(port):
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _listens(port: int) -> bool:
