@@ -5,12 +5,13 @@ DEV    := .venv
 RECHUB := .venv-rechub
 MODELS ?= models_onnx
 
-.PHONY: help serve test check demo-bundle bench-ebnerd bench-synthetic bench-models bench-train bench-fusion prove-fusion clean
+.PHONY: help serve test check demo-bundle bench bench-ebnerd bench-synthetic bench-models bench-train bench-fusion prove-fusion clean
 
 help:
 	@echo "make serve         serve the demo model on 127.0.0.1:8000 (FULCRUM_PORT moves it)"
 	@echo "make test          lint, types, import rules and all tests"
 	@echo "make demo-bundle   train the demo model on the simulator and publish it"
+	@echo "make bench         our server beside the peers of ../shared/peers, and docs/benchmarks/serving.md"
 	@echo "make bench-ebnerd  train on EB-NeRD with 3 seeds and write docs/benchmarks/ebnerd.md"
 	@echo "make bench-synthetic  gates and the relation of tasks, and docs/benchmarks/synthetic.md"
 	@echo "make bench-models  every architecture on every data set over seeds, and docs/benchmarks/models.md"
@@ -33,6 +34,10 @@ check: $(DEV)/.installed
 demo-bundle: $(DEV)/.installed
 	$(DEV)/bin/python -m fulcrum train --data simulator --rows 300000 --epochs 8 --arch mmoe --name demo \
 		--embedding-dim 8 --out models_onnx
+
+# BENCH="--seconds 5 --rounds 2 --peers fastapi,mosec" makes it short.
+bench: $(DEV)/.installed
+	$(DEV)/bin/python -m training.benchmarks.serving.run docs/benchmarks/serving.md $(BENCH)
 
 bench-ebnerd: $(DEV)/.installed
 	$(DEV)/bin/python -m training.benchmarks.ebnerd docs/benchmarks/ebnerd.md

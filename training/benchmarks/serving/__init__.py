@@ -1,0 +1,1 @@
+"""Our server beside the peers of ``shared/peers``, under one load driver: ``make bench``."""
