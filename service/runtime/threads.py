@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Limit", "ThreadPlan", "available_cores", "core_limit", "memory_limit", "plan_threads"]
+__all__ = ["Limit", "ThreadPlan", "core_limit", "memory_limit", "plan_threads"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 _DECODE_BEYOND = 4  # threads that asyncio's own pool adds to the cores, see ThreadPoolExecutor
@@ -80,11 +80,6 @@ def core_limit(cgroup: Path = _CGROUP, *, affinity: int | None = None) -> Limit:
     return min(limits, key=lambda limit: limit.cores)
 
 
-def available_cores(cgroup: Path = _CGROUP) -> int:
-    """Give the whole cores that this process may use, at least 1."""
-    return core_limit(cgroup).whole
-
-
 def memory_limit(cgroup: Path = _CGROUP) -> int | None:
     """Give the bytes of memory that the control group allows; None without a limit."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
@@ -99,7 +94,7 @@ def _quotas(cgroup: Path) -> Iterator[Limit]:
     one = [_text(cgroup / "cpu" / f"cpu.cfs_{part}_us") for part in ("quota", "period")]
     for source, found in (("cgroup v2 cpu.max", two), ("cgroup v1 cpu.cfs_quota_us", one)):
         # No limit is the word "max" in version 2 and -1 in version 1: neither is a decimal.
-        if len(found) == 2 and all(part.isdecimal() and int(part) > 0 for part in found):  # noqa: PLR2004
+        if len(found) == 2 and all(part.isdecimal() and int(part) > 0 for part in found):
             yield Limit(cores=int(found[0]) / int(found[1]), source=source)
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - prints its table
 """What ONNX Runtime's arena keeps under lists of random length: ``python -m tests.load.arena``.
 
 One process a setting, so that none inherits what another left; the same lengths in each.

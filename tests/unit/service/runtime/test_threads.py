@@ -46,7 +46,13 @@ def test_part_of_a_core_still_gets_one_thread_and_two_and_a_half_get_two():
 
 @pytest.mark.parametrize(
     ("cores", "runners", "given", "threads", "too_many"),
-    [(8, 1, None, 8, False), (8, 3, None, 2, False), (0.5, 1, None, 1, False), (2, 2, 4, 4, True), (2, 4, None, 1, True)],
+    [
+        (8, 1, None, 8, False),
+        (8, 3, None, 2, False),
+        (0.5, 1, None, 1, False),
+        (2, 2, 4, 4, True),
+        (2, 4, None, 1, True),
+    ],
 )
 def test_runners_share_the_cores_and_a_plan_beyond_them_says_so(cores, runners, given, threads, too_many):
     plan = plan_threads(Limit(cores=cores, source=""), runners=runners, threads=given)
