@@ -5,7 +5,7 @@ DEV    := .venv
 RECHUB := .venv-rechub
 MODELS ?= models_onnx
 
-.PHONY: help serve test check demo-bundle bench bench-ebnerd bench-synthetic bench-models bench-train bench-fusion prove-fusion clean
+.PHONY: help serve test check demo-bundle bench bench-ebnerd bench-synthetic bench-models bench-train bench-fusion prove-fusion soak overload clean
 
 help:
 	@echo "make serve         serve the demo model on 127.0.0.1:8000 (FULCRUM_PORT moves it)"
@@ -17,6 +17,8 @@ help:
 	@echo "make bench-models  every architecture on every data set over seeds, and docs/benchmarks/models.md"
 	@echo "make bench-fusion  what hand-tuning, search and learning gain over the default formula, and its page"
 	@echo "make prove-fusion  1,000 fusion changes under load, on SQLite and on a Valkey that is killed, and its page"
+	@echo "make soak          100,000 lists of random length: memory, handles, threads, and docs/benchmarks/soak.md"
+	@echo "make overload      three times what the server can answer, and docs/benchmarks/overload.md"
 	@echo "make bench-train   training speed beside torch-rechub, and docs/benchmarks/training-speed.md"
 
 serve: $(SERVE)/.installed
@@ -57,6 +59,12 @@ bench-fusion: $(DEV)/.installed
 
 prove-fusion: $(DEV)/.installed
 	$(DEV)/bin/python -m tests.e2e.prove_control_plane docs/benchmarks/control-plane.md
+
+soak: $(DEV)/.installed
+	$(DEV)/bin/python -m tests.load.soak
+
+overload: $(DEV)/.installed
+	$(DEV)/bin/python -m tests.load.overload
 
 # The serving environment has no torch.
 $(SERVE)/.installed: requirements/serve.txt requirements/build.txt pyproject.toml

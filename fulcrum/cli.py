@@ -25,9 +25,9 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     if _installed("fastapi"):
-        from service.cli import check, rank, serve, token
+        from service.cli import check, doctor, rank, serve, token
 
-        for command in (serve, rank, check, token):
+        for command in (serve, rank, check, doctor, token):
             app.command()(command)
     if _installed("torch"):
         from training import cli as offline

@@ -21,13 +21,15 @@ from rich.table import Table
 from contract.bundle import bundle_names, latest_bundle
 from contract.errors import ContractError
 from service.app import create_app
-from service.components import Components, build_components, load_bundle
+from service.components import Components, build_components, load_bundle, thread_plan
+from service.doctor.examine import examine
+from service.doctor.show import show
 from service.errors import ServiceError
 from service.settings import PREFIX, Settings, UnknownSetting, refuse_unknown_variables
-from service.telemetry.logging import configure_logging
+from service.telemetry.logging import configure_logging, get_logger
 from service.tokens import TokenFileError, add_token
 
-__all__ = ["app", "check", "rank", "serve", "token"]
+__all__ = ["app", "check", "doctor", "rank", "serve", "token"]
 
 app = typer.Typer(help="Serve models, rank with them, check them.", no_args_is_help=True)
 _console = Console()
@@ -47,6 +49,7 @@ def serve(
     """Serve the models of a folder until stopped."""
     settings = _settings(models_dir=models, host=host, port=port, fusion_store=fusion_store)
     configure_logging(settings.log_level)
+    _log_plan(settings)
     parts, app_of_parts = _joined(settings)
     server = _Server(
         uvicorn.Config(
@@ -111,6 +114,21 @@ def check(models: Models = None) -> None:
 
 
 @app.command()
+def doctor(
+    models: Models = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for machines.")] = False,
+) -> None:
+    """Say on what it would serve here, and what should be mended; ends with 1 when something stops serving."""
+    report = examine(_settings(models_dir=models))
+    if as_json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+    else:
+        show(report, _console)
+    if not report.serves:
+        raise typer.Exit(1)
+
+
+@app.command()
 def token(
     name: Annotated[str, typer.Argument(help="Of who will hold it; stands beside each change.")],
     scope: Annotated[list[str], typer.Option(help="read, fusion or model; may be given more than once.")],
@@ -124,6 +142,18 @@ def token(
         _fail(str(error), fix="use another name, or another file; scopes are read, fusion and model")
     _console.print(f"{secret}", highlight=False)
     _errors.print(f"{escape(name)} may {', '.join(sorted(scope))}; set FULCRUM_ADMIN_TOKENS_FILE={file} and restart")
+
+
+def _log_plan(settings: Settings) -> None:
+    plan = thread_plan(settings)
+    get_logger().info(
+        "thread_plan",
+        cores=plan.limit.cores,
+        limited_by=plan.limit.source,
+        runners=plan.runners,
+        threads=plan.threads,
+        decode_threads=plan.decode_threads,
+    )
 
 
 def _parts(settings: Settings) -> Components:

@@ -32,7 +32,7 @@ from service.runtime.model import LoadedModel
 from service.runtime.onnx import OnnxRuntime
 from service.runtime.preactivated import open_halves, preactivate
 from service.runtime.registry import ModelRegistry
-from service.runtime.threads import available_cores
+from service.runtime.threads import ThreadPlan, core_limit, plan_threads
 from service.runtime.warm_up import measure_cost
 from service.settings import Settings
 from service.stores.items import read_items
@@ -40,7 +40,7 @@ from service.stores.last_good import LastGoodFile
 from service.stores.opening import open_revision_store
 from service.telemetry.metrics import Metrics
 
-__all__ = ["Components", "build_components", "load_bundle", "release"]
+__all__ = ["Components", "build_components", "load_bundle", "release", "thread_plan"]
 
 
 def release() -> str:
@@ -127,9 +127,14 @@ def _store_figures(state: FollowerState) -> tuple[bool, int, int]:
     return state.is_up, state.applied, len(state.unreadable)
 
 
+def thread_plan(settings: Settings) -> ThreadPlan:
+    """Lay the work on the cores that this process may use."""
+    return plan_threads(core_limit(), runners=settings.runners, threads=settings.threads)
+
+
 def bundle_loader(settings: Settings, metrics: Metrics) -> Callable[[Bundle], LoadedModel]:
     """Give the function that opens a bundle, with its limits and threads bound."""
-    threads = settings.threads or max(1, available_cores() // settings.runners)
+    threads = thread_plan(settings).threads
 
     def load(bundle: Bundle) -> LoadedModel:
         return load_bundle(settings, metrics, bundle, threads=threads)

@@ -66,6 +66,8 @@ def open_session(path: Path, *, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Lists differ in length: a plan of memory a length is kept for nothing (docs/benchmarks/log.md).
+    options.enable_mem_pattern = False
     if not _sums_8_bit_products_exactly():
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
