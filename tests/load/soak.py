@@ -18,6 +18,7 @@ PAGE = ROOT / "docs" / "benchmarks" / "soak.md"
 CONNECTIONS = 4
 MOST_GROWTH = 0.10  # of the memory after warm-up; a leak of 1 KB a request is twice that in 100,000
 QUARTERS = 4
+IN_PASSING = 2  # handles that may just be open at the moment of a look
 
 
 def soak(requests):
@@ -32,7 +33,7 @@ def soak(requests):
                 answer = client.post("/v1/rank", content=body_of(request, chance.randint(1, 1000), chance))
                 assert answer.status_code == 200, answer.text
 
-            list(pool.map(send, range(-max(1, requests // 10), 0)))
+            list(pool.map(send, range(-max(100, requests // 10), 0)))
             points.append((0, held.footprint()))
             for quarter in range(QUARTERS):
                 list(pool.map(send, range(requests * quarter // QUARTERS, requests * (quarter + 1) // QUARTERS)))
@@ -41,12 +42,12 @@ def soak(requests):
 
 
 def problems(points, most_growth=MOST_GROWTH):
-    """Say what grew; threads and handles may not at all."""
+    """Say what grew; threads may not at all, handles not beyond those in passing."""
     first, last = points[0][1], points[-1][1]
     found = []
     if last.rss_mib > first.rss_mib * (1 + most_growth):
         found.append(f"memory grew from {first.rss_mib:.0f} to {last.rss_mib:.0f} MiB")
-    if last.handles > first.handles:
+    if last.handles > first.handles + IN_PASSING:
         found.append(f"file handles grew from {first.handles} to {last.handles}")
     if last.threads > first.threads:
         found.append(f"threads grew from {first.threads} to {last.threads}")
@@ -65,7 +66,7 @@ def main():
 
 `python -m tests.load.soak --requests {given.requests}` (`make soak` sends 100,000): lists of 1 to 1,000 ids at random, {CONNECTIONS} connections, a
 real server process with the demo bundle; row 0 is after a warm-up of a tenth as many. It fails when memory grows by more
-than {MOST_GROWTH:.0%} from there, or handles or threads grow at all. Result: {"; ".join(found) or "flat"}.
+than {MOST_GROWTH:.0%} from there, handles by more than {IN_PASSING}, or threads at all. Result: {"; ".join(found) or "flat"}.
 
 | requests | resident memory, MiB | file handles | threads |
 |---|---|---|---|

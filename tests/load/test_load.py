@@ -26,7 +26,7 @@ def test_a_server_that_is_overloaded_fails_nobody_in_another_way_than_by_429_and
 
 def test_a_soak_that_grew_says_what_grew():
     before = Footprint(rss_mib=100, handles=10, threads=5)
-    after = Footprint(rss_mib=120, handles=11, threads=6)
+    after = Footprint(rss_mib=120, handles=13, threads=6)
 
     assert [each.split(" grew")[0] for each in problems([(0, before), (9, after)])] == [
         "memory",
