@@ -122,7 +122,7 @@ def _lifespan(settings: Settings, parts: Components) -> Callable[[FastAPI], Abst
             stack.push_async_callback(parts.follower.stop)
             stack.push_async_callback(parts.registry.aclose)
             stack.enter_context(parts.reservoir)
-            stack.callback(parts.aside.close)
+            stack.push_async_callback(parts.aside.aclose)
             stack.push_async_callback(parts.experiments.shadows.aclose)
             await parts.follower.start()
             await refresh()

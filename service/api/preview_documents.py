@@ -1,6 +1,5 @@
 """A preview as the document that is answered."""
 
-from dataclasses import asdict
 from typing import Any
 
 from service.ranking.preview_desk import PreviewAnswer, VersionUse
@@ -17,14 +16,14 @@ def preview_document(answer: PreviewAnswer) -> dict[str, Any]:
         "revision": comparison.current.revision,
         "current": comparison.current.profile.model_dump(mode="json"),
         "proposed": comparison.proposed.model_dump(mode="json"),
-        "warnings": [asdict(warning) for warning in comparison.warnings],
+        "warnings": [vars(warning) for warning in comparison.warnings],
         "note": _note(answer),
         "traffic": _traffic(answer),
         "top_k": answer.top_k,
         "change": _change(found.change) if found else None,
         "segments": [_segment(each) for each in found.segments] if found else [],
-        "entering": [asdict(each) for each in found.entering] if found else [],
-        "leaving": [asdict(each) for each in found.leaving] if found else [],
+        "entering": [vars(each) for each in found.entering] if found else [],
+        "leaving": [vars(each) for each in found.leaving] if found else [],
     }
 
 
@@ -49,7 +48,7 @@ def _traffic(answer: PreviewAnswer) -> dict[str, Any]:
         "is_complete": answer.chosen == (found.change.requests if found else 0),
         "oldest_s": found.oldest_s if found else None,
         "newest_s": found.newest_s if found else None,
-        "own_weights": found.own_weights if found else 0,
+        "turned": found.turned if found else 0,
         "versions": [_version(each) for each in answer.versions],
     }
 
@@ -84,7 +83,7 @@ def _segment(segment: SegmentChange) -> dict[str, Any]:
 
 
 def _head(head: HeadChange) -> dict[str, Any]:
-    return {key: value for key, value in asdict(head).items() if key != "name"}
+    return {key: value for key, value in vars(head).items() if key != "name"}
 
 
 def _scores(change: Change, side: int) -> dict[str, Any]:

@@ -60,7 +60,9 @@ class Traffic(_Document):
     is_complete: bool = Field(description="False where time ran out; what was ranked is still a random choice.")
     oldest_s: float | None = Field(description="Age of the oldest of them.")
     newest_s: float | None
-    own_weights: int = Field(description="Of them, those that replaced weights for themselves; that is not replayed.")
+    turned: int = Field(
+        description="Of them, those that a request or an experiment ranked with other weights; that is not replayed."
+    )
     versions: list[VersionTraffic]
 
 

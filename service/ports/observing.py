@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from contract.arrays import FloatArray, Predictions
+from service.ports.experiments import Assignment
 from service.ports.serving import ServedModel
 
 __all__ = ["RankedRequest", "RequestSampler", "StageObserver"]
@@ -31,11 +32,6 @@ class RankedRequest(Protocol):
     """What a sampler reads of a request."""
 
     @property
-    def profile(self) -> str:
-        """Name of the fusion profile."""
-        ...
-
-    @property
     def item_ids(self) -> Sequence[str]:
         """The candidates."""
         ...
@@ -50,23 +46,25 @@ class RankedRequest(Protocol):
         """Candidate-side columns that the request itself carries."""
         ...
 
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """Replacements for the profile's weights."""
-        ...
-
 
 class RequestSampler(Protocol):
     """Keeps some of the ranked requests, for previews. Called on the hot path: returns at once and never raises."""
 
     def offer(
-        self, *, model: ServedModel, request: RankedRequest, heads: Predictions, stored: Mapping[str, FloatArray]
+        self,
+        *,
+        model: ServedModel,
+        request: RankedRequest,
+        by: Assignment,
+        heads: Predictions,
+        stored: Mapping[str, FloatArray],
     ) -> None:
         """Take or leave one request.
 
         Args:
             model: The version that scored it.
             request: As it was asked; nothing of it changes afterwards.
+            by: What it is ranked by.
             heads: Head values ``[n]`` by name; the arrays never change.
             stored: Number fields ``[n]`` that the item table knows.
         """

@@ -30,7 +30,7 @@ class Part:
     model: tuple[str, int]
     sizes: tuple[int, ...]
     taken_at: tuple[float, ...]
-    own_weights: tuple[bool, ...]
+    turned: tuple[bool, ...]
     segments: tuple[tuple[str, ...], ...]
     packed: tuple[bytes, ...]
 
@@ -41,7 +41,7 @@ class Part:
             model=requests[0].model.key,
             sizes=tuple(request.size for request in requests),
             taken_at=tuple(request.taken_at for request in requests),
-            own_weights=tuple(request.own_weights for request in requests),
+            turned=tuple(request.turned for request in requests),
             segments=tuple(request.segments for request in requests),
             packed=tuple(request.packed for request in requests),
         )

@@ -15,7 +15,7 @@ from contract.encoding import numeric_column
 from contract.features import Categorical, FeatureSchema, Hashed
 from contract.manifest import Manifest
 from contract.tasks import Unit
-from service.ports import RankedRequest
+from service.ports import Assignment, RankedRequest
 
 __all__ = ["MISSING", "OTHER_VALUE", "IdHash", "KeptModel", "KeptRequest", "Unpacked", "keep", "segment_fields"]
 
@@ -102,7 +102,7 @@ class KeptRequest:
     Args:
         size: n.
         taken_at: Monotonic seconds.
-        own_weights: Whether the caller had replaced weights of the profile.
+        turned: Whether it was ranked with other weights than the profile's.
         segments: One value for each of the model's segments.
         packed: All numbers, end to end: a handful of objects would cost more than it holds, here and on the way to
             another process. See :class:`Unpacked`.
@@ -112,7 +112,7 @@ class KeptRequest:
     profile: str
     size: int
     taken_at: float
-    own_weights: bool
+    turned: bool
     segments: tuple[str, ...]
     packed: bytes
 
@@ -157,6 +157,7 @@ def keep(
     *,
     model: KeptModel,
     schema: FeatureSchema,
+    by: Assignment,
     heads: Predictions,
     stored: Mapping[str, FloatArray],
     taken_at: float,
@@ -183,10 +184,10 @@ def keep(
     )
     return KeptRequest(
         model=model,
-        profile=request.profile,
+        profile=by.profile,
         size=size,
         taken_at=taken_at,
-        own_weights=bool(request.weights),
+        turned=bool(by.weights),
         segments=tuple(_shown(request.request.get(name), known, id_hash) for name, known in model.segments.items()),
         packed=unpacked.pack(),
     )

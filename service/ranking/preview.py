@@ -48,7 +48,7 @@ class Preview:
         segments: The same by segment, the largest first.
         entering: Items that come into a top k most often.
         leaving: Items that go out of one most often.
-        own_weights: Requests whose caller had replaced weights, which is left out of account.
+        turned: Requests that were ranked with other weights than the profile's, which is left out of account.
         oldest_s: Age of the oldest request, in seconds.
         newest_s: Age of the newest.
     """
@@ -57,7 +57,7 @@ class Preview:
     segments: tuple[SegmentChange, ...]
     entering: tuple[ItemCount, ...]
     leaving: tuple[ItemCount, ...]
-    own_weights: int
+    turned: int
     oldest_s: float
     newest_s: float
 
@@ -113,7 +113,7 @@ class PreviewJob:
             segments=by_segment(measures, values, top_k=self.top_k) if values else (),
             entering=counted(measures.entering),
             leaving=counted(measures.leaving),
-            own_weights=sum(map(sum, (part.own_weights for part in parts))),
+            turned=sum(map(sum, (part.turned for part in parts))),
             oldest_s=max(ages),
             newest_s=min(ages),
         )

@@ -85,7 +85,7 @@ class Ranker:
         watch.add("queue", inference.queue_s)
         watch.add("infer", inference.infer_s)
         # Before the scores: requests that the fusion in force refuses are traffic too.
-        self._sampler.offer(model=model, request=query, heads=inference.heads, stored=items.numbers)
+        self._sampler.offer(model=model, request=query, by=assigned, heads=inference.heads, stored=items.numbers)
 
         values_of = partial(_formula_values, query, model.manifest.features, items, inference.heads)
         with watch.stage("fuse"):

@@ -23,7 +23,7 @@ from typing import Self
 import structlog
 
 from contract.arrays import FloatArray, Predictions
-from service.ports import Clock, RankedRequest, ServedModel
+from service.ports import Assignment, Clock, RankedRequest, ServedModel
 from service.ranking.kept import IdHash, KeptModel, KeptRequest, keep
 
 __all__ = ["DECAY_S", "NoSampler", "Reservoir", "Snapshot"]
@@ -61,6 +61,7 @@ class _Taken:
     taken_at: float
     model: ServedModel
     request: RankedRequest
+    by: Assignment
     heads: Predictions
     stored: Mapping[str, FloatArray]
 
@@ -69,7 +70,13 @@ class NoSampler:
     """Keeps nothing."""
 
     def offer(
-        self, *, model: ServedModel, request: RankedRequest, heads: Predictions, stored: Mapping[str, FloatArray]
+        self,
+        *,
+        model: ServedModel,
+        request: RankedRequest,
+        by: Assignment,
+        heads: Predictions,
+        stored: Mapping[str, FloatArray],
     ) -> None:
         """Leave the request."""
 
@@ -150,13 +157,27 @@ class Reservoir:
             self._thread.join()
 
     def offer(
-        self, *, model: ServedModel, request: RankedRequest, heads: Predictions, stored: Mapping[str, FloatArray]
+        self,
+        *,
+        model: ServedModel,
+        request: RankedRequest,
+        by: Assignment,
+        heads: Predictions,
+        stored: Mapping[str, FloatArray],
     ) -> None:
         """Choose or pass over one request; see :class:`service.ports.RequestSampler`."""
         now = self._clock()
         luck = now / self._decay_s - math.log(-math.log(self._draw() or math.ulp(0.0)))
         if luck > self._least_luck:
-            taken = _Taken(luck=luck, taken_at=now, model=model, request=request, heads=heads, stored=stored)
+            taken = _Taken(
+                luck=luck,
+                taken_at=now,
+                model=model,
+                request=request,
+                by=by,
+                heads=heads,
+                stored=stored,
+            )
             self._let_wait(taken, len(request.item_ids))
 
     def settle(self) -> None:
@@ -215,6 +236,7 @@ class Reservoir:
             taken.request,
             model=self._models[key],
             schema=manifest.features,
+            by=taken.by,
             heads=taken.heads,
             stored=taken.stored,
             taken_at=taken.taken_at,

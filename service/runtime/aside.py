@@ -1,15 +1,16 @@
-"""Work in a process of its own that yields to everything else on the machine.
+"""Work in a process of its own that yields to the service.
 
 A thread would not do: between any two of its steps it holds the interpreter for a moment, and a request that needs it
-then waits. The parent only pickles the parts, a few at a time.
+then waits. Nor would a thread that only feeds the process: each time that it wakes it takes a core from a request in
+the middle of something. So the event loop feeds it, in parts that take as long as a small request. And since the
+interpreter stands still for milliseconds while a process is started, it is kept for the next work.
 """
 
+import asyncio
 import os
 import pickle
-import subprocess
 import sys
-import threading
-import time
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -17,25 +18,33 @@ from service.errors import WorkerFailed
 
 __all__ = ["Aside"]
 
-_PAUSE_S = 0.005  # between two parts, so that no request meets more than one
 _GRACE_S = 20.0
+_IDLE_S = 300.0
+_PAUSE_S = 0.002  # between two parts, so that a request meets one at most
+_LENGTH = 8  # bytes before each pickle that say how long it is
+_BUSY = "try again when the machine is less busy, or ask for less"
 _Result = TypeVar("_Result")
 
 
 class Aside:
-    """Runs one piece of work at a time in a process that is started for it.
+    """Runs one piece of work at a time.
 
     Args:
         grace_s: Seconds beyond its own budget after which the process is ended.
+        idle_s: Seconds without work after which it is ended.
     """
 
-    def __init__(self, *, grace_s: float = _GRACE_S) -> None:
+    def __init__(self, *, grace_s: float = _GRACE_S, idle_s: float = _IDLE_S) -> None:
         self._grace_s = grace_s
-        self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        self._idle_s = idle_s
+        self._one_at_a_time = asyncio.Lock()
+        self._process: Process | None = None
+        self._idle: asyncio.TimerHandle | None = None
 
-    def __call__(self, work: Callable[[Iterator[Any]], _Result], parts: Iterable[Any], *, budget_s: float) -> _Result:
-        """Run *work* over *parts*; both and the result can be pickled. Blocking.
+    async def __call__(
+        self, work: Callable[[Iterator[Any]], _Result], parts: Iterable[Any], *, budget_s: float
+    ) -> _Result:
+        """Run *work* over *parts*; both and the result can be pickled.
 
         Args:
             work: May leave parts unread.
@@ -44,57 +53,79 @@ class Aside:
         Raises:
             WorkerFailed: When the process cannot be started, fails, or does not end in time.
         """
-        with self._started() as process:
-            self._process = process
-            if self._closed:
-                process.kill()
-            watchdog = threading.Timer(budget_s + self._grace_s, process.kill)
-            watchdog.start()
+        async with self._one_at_a_time:
+            process = await self._ready()
             try:
-                _send(process, work, parts)
-                answer = process.stdout.read() if process.stdout else b""
-            finally:
-                watchdog.cancel()
-                self._process = None
-        result: _Result = _result(answer)
-        return result
+                async with asyncio.timeout(budget_s + self._grace_s):
+                    is_good, result = await _exchange(process, work, parts)
+            except (OSError, EOFError) as error:
+                await self._end()
+                raise WorkerFailed("the process ended without an answer", fix=_BUSY) from error
+            except BaseException:  # it may be in the middle of something
+                await self._end()
+                raise
+            self._idle = asyncio.get_running_loop().call_later(self._idle_s, process.kill)
+        if not is_good:
+            raise WorkerFailed(f"the process failed: {result}", fix="see its traceback in the log")
+        answer: _Result = result
+        return answer
 
-    def close(self) -> None:
-        """End the process that runs."""
-        self._closed = True
-        if process := self._process:
-            process.kill()
+    async def aclose(self) -> None:
+        """End the process, also when it works."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+        async with self._one_at_a_time:
+            await self._end()
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        try:
-            return subprocess.Popen(
-                [sys.executable, "-m", "service.runtime.aside_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,  # Linux shares the processor between sessions first; see aside_process
-                env={**os.environ, **one_thread, "PYTHONPATH": os.pathsep.join(sys.path)},
-            )
-        except OSError as error:
-            raise WorkerFailed(f"no process could be started: {error}", fix="allow the service one more") from error
+    async def _ready(self) -> Process:
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._process is not None and self._process.returncode is not None:
+            await self._end()
+        if self._process is None:
+            self._process = await _started()
+        return self._process
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if self._idle is not None:
+            self._idle.cancel()
+        if process is not None:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
 
 
-def _send(process: subprocess.Popen[bytes], work: Any, parts: Iterable[Any]) -> None:
-    assert process.stdin is not None  # noqa: S101 - it was asked for
+async def _started() -> Process:
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     try:
-        with process.stdin as pipe:
-            pickle.dump(work, pipe)
-            for part in parts:
-                pickle.dump(part, pipe, protocol=pickle.HIGHEST_PROTOCOL)
-                time.sleep(_PAUSE_S)
-    except BrokenPipeError:
-        pass  # it has read enough, or has died, which its answer tells
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "service.runtime.aside_process",
+            stdin=PIPE,
+            stdout=PIPE,
+            process_group=0,  # an interrupt from the terminal is for the service
+            env={**os.environ, **one_thread, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+    except OSError as error:
+        raise WorkerFailed(f"no process could be started: {error}", fix="allow the service one more") from error
 
 
-def _result(answer: bytes) -> Any:
-    if not answer:
-        raise WorkerFailed("the process ended without an answer", fix="try again; ask for fewer requests")
-    is_good, result = pickle.loads(answer)  # noqa: S301 - of our own process
-    if not is_good:
-        raise WorkerFailed(f"the process failed: {result}", fix="see its traceback in the log")
-    return result
+async def _exchange(process: Process, work: Any, parts: Iterable[Any]) -> tuple[bool, Any]:
+    assert process.stdin is not None  # noqa: S101 - both pipes were asked for
+    assert process.stdout is not None  # noqa: S101
+    process.stdin.write(_framed(work))
+    for part in parts:
+        process.stdin.write(_framed(part))
+        await process.stdin.drain()
+        await asyncio.sleep(_PAUSE_S)
+    process.stdin.write(bytes(_LENGTH))
+    length = int.from_bytes(await process.stdout.readexactly(_LENGTH))
+    is_good, result = pickle.loads(await process.stdout.readexactly(length))  # noqa: S301 - of our own process
+    return is_good, result
+
+
+def _framed(value: Any) -> bytes:
+    content = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    return len(content).to_bytes(_LENGTH) + content

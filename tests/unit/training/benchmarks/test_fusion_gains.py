@@ -57,7 +57,7 @@ def test_the_page_states_command_utility_requests_and_intervals(outcome, monkeyp
     assert "`click + 0.01 * duration`" in page
     assert "Chosen on 399 requests" in page
     assert "judged on 300" in page
-    assert "1 requests of validation happened after test begins" in page
+    assert "Left out: 1 of validation" in page
     assert page.count("| **listnet** |") == 2
     assert "fusion-made-up.png" in page
     assert "95 %" in page
