@@ -65,26 +65,30 @@ class Admission:
         self._max_waiting_rows = max_waiting_rows
         self._max_queue_wait_s = max_queue_wait_s
 
-    def refuse(self, asking: Asking, busy_s: Sequence[float], now: float) -> Refusal | None:
+    def refuse(self, asking: Asking, ends: Sequence[float], now: float) -> Refusal | None:
         """Say why a request is not let in; None lets it in.
 
         Args:
             asking: Who.
-            busy_s: Seconds until each runner is free. All are at work: where one idles there is nothing to decide,
-                the request runs. That is also how a model that is wrong by far gets to see batches again.
+            ends: When each runner should be free. All are at work: where one idles there is nothing to decide, the
+                request runs. That is also how a model that is wrong by far gets to see batches again.
             now: The time.
         """
         line = self._line
+        due_s = [max(0.0, end - now) for end in ends]
         if len(line) and line.rows + asking.rows > self._max_waiting_rows:
-            drained_s = _level(busy_s, self._work_s(line.rows, line.requests))
+            drained_s = _level(due_s, self._work_s(line.rows, line.requests))
             return _refusal("rows", f"{line.rows} candidates wait already", drained_s)
         overtaken = list(line.behind(asking.place))
         rows = line.rows - sum(part.rows for part in overtaken)
         requests = line.requests - sum(part.requests for part in overtaken)
-        delay_s = _level(busy_s, self._work_s(rows, requests))
+        delay_s = _level(due_s, self._work_s(rows, requests))
         if delay_s > self._max_queue_wait_s:
             detail = f"others would delay the request by {_ms(delay_s)}; {_ms(self._max_queue_wait_s)} are allowed"
             return _refusal("wait", detail, delay_s - self._max_queue_wait_s)
+        # A call that is overdue is expected to take as long again as it is over. Only deadlines are judged by that:
+        # who has time had better wait out a pause than be sent away, and none of it is work that piles up.
+        busy_s = [abs(end - now) for end in ends]
         rows, requests = rows + asking.rows, requests + asking.requests
         finish_s = self._finish_s(rows, requests, busy_s)
         late_s = self._late_s(finish_s, asking.deadline, now)

@@ -130,7 +130,7 @@ class BatchQueue:
         if len(self._at_work) < self._workers:
             return None
         asking = Asking(rows=rows, requests=requests, deadline=deadline, place=self._place(deadline, now))
-        return self._admission.refuse(asking, [batch.remaining_s(now) for batch in self._at_work], now)
+        return self._admission.refuse(asking, [batch.ends for batch in self._at_work], now)
 
     def _enqueue(self, ticket: Ticket, inputs: GraphInputs) -> None:
         place = self._place(ticket.deadline, ticket.arrived)

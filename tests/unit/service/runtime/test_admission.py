@@ -147,6 +147,14 @@ def test_while_a_runner_hangs_newcomers_are_refused_and_afterwards_let_in_again(
     assert set(later) == {"answered"}
 
 
+def test_a_pause_at_light_load_turns_nobody_away_who_has_time():
+    """The first call takes half a second, five times the wait that is promised, and few come meanwhile."""
+    customers = [Customer(arrives=n * 0.02, rows=100, patience=2.0 if n % 2 else None) for n in range(50)]
+    outcomes = Simulation(factors=iter([400.0] + [1.0] * 100)).run(customers)
+
+    assert set(kinds(outcomes)) == {"answered"}
+
+
 @pytest.mark.parametrize("wrong_by", [1 / 1000, 1 / 10, 10, 1000])
 def test_a_model_that_is_wrong_by_far_finds_its_way_back(wrong_by):
     wrong = Cost(
