@@ -20,7 +20,7 @@ class BatchQueue:
         workers: Batches that may be out at a time.
         max_batch_rows: Candidates of a batch at most; a longer list becomes several parts.
         max_waiting_rows: Candidates that may wait.
-        max_queue_wait_s: Seconds that others may delay a request.
+        max_queue_wait_s: Seconds that those who wait may delay a newcomer.
         model: What a batch will take.
         clock: Monotonic seconds.
     """
