@@ -53,7 +53,7 @@ class Admission:
         model: What a batch will take.
         max_batch_rows: Rows that are joined at most.
         max_waiting_rows: Rows that may wait.
-        max_queue_wait_s: Seconds that others may delay a request.
+        max_queue_wait_s: Seconds that those who wait may delay a newcomer.
     """
 
     def __init__(
@@ -65,27 +65,29 @@ class Admission:
         self._max_waiting_rows = max_waiting_rows
         self._max_queue_wait_s = max_queue_wait_s
 
-    def refuse(self, asking: Asking, busy_s: Sequence[float], now: float) -> Refusal | None:
+    def refuse(self, asking: Asking, ends: Sequence[float], now: float) -> Refusal | None:
         """Say why a request is not let in; None lets it in.
 
         Args:
             asking: Who.
-            busy_s: Seconds until each runner is free. All are at work: where one idles there is nothing to decide,
-                the request runs. That is also how a model that is wrong by far gets to see batches again.
+            ends: When each runner should be free. All are at work: where one idles there is nothing to decide, the
+                request runs. That is also how a model that is wrong by far gets to see batches again.
             now: The time.
         """
         line = self._line
         if len(line) and line.rows + asking.rows > self._max_waiting_rows:
-            drained_s = _level(busy_s, self._work_s(line.rows, line.requests))
+            drained_s = self._work_s(line.rows, line.requests) / len(ends)
             return _refusal("rows", f"{line.rows} candidates wait already", drained_s)
         overtaken = list(line.behind(asking.place))
-        rows = line.rows - sum(part.rows for part in overtaken)
-        requests = line.requests - sum(part.requests for part in overtaken)
-        delay_s = _level(busy_s, self._work_s(rows, requests))
+        rows = line.rows + asking.rows - sum(part.rows for part in overtaken)
+        requests = line.requests + asking.requests - sum(part.requests for part in overtaken)
+        # What runs already is not counted: it cannot be avoided, and where calls are long it would keep all out.
+        others_s = self._work_s(rows, requests) - self._work_s(asking.rows, asking.requests)
+        delay_s = others_s / len(ends)
         if delay_s > self._max_queue_wait_s:
-            detail = f"others would delay the request by {_ms(delay_s)}; {_ms(self._max_queue_wait_s)} are allowed"
+            detail = f"those who wait would delay it by {_ms(delay_s)}; {_ms(self._max_queue_wait_s)} are allowed"
             return _refusal("wait", detail, delay_s - self._max_queue_wait_s)
-        rows, requests = rows + asking.rows, requests + asking.requests
+        busy_s = [abs(end - now) for end in ends]  # a call that is overdue takes as long again as it is over
         finish_s = self._finish_s(rows, requests, busy_s)
         late_s = self._late_s(finish_s, asking.deadline, now)
         if late_s > 0.0:

@@ -20,7 +20,7 @@ class BatchQueue:
         workers: Batches that may be out at a time.
         max_batch_rows: Candidates of a batch at most; a longer list becomes several parts.
         max_waiting_rows: Candidates that may wait.
-        max_queue_wait_s: Seconds that others may delay a request.
+        max_queue_wait_s: Seconds that those who wait may delay a newcomer.
         model: What a batch will take.
         clock: Monotonic seconds.
     """
@@ -130,7 +130,7 @@ class BatchQueue:
         if len(self._at_work) < self._workers:
             return None
         asking = Asking(rows=rows, requests=requests, deadline=deadline, place=self._place(deadline, now))
-        return self._admission.refuse(asking, [batch.remaining_s(now) for batch in self._at_work], now)
+        return self._admission.refuse(asking, [batch.ends for batch in self._at_work], now)
 
     def _enqueue(self, ticket: Ticket, inputs: GraphInputs) -> None:
         place = self._place(ticket.deadline, ticket.arrived)

@@ -53,7 +53,7 @@ class Batcher:
         workers: Graph calls at a time.
         clock: Monotonic seconds.
         observer: Told of every batch and every refusal.
-        max_queue_wait_s: Seconds that others may delay a request; beyond, it is refused at once.
+        max_queue_wait_s: Seconds that those who wait may delay a newcomer; beyond, it is refused at once.
         model: What a graph call takes; learns from every batch.
         executor: Makes *workers* graph calls at a time; threads when None. :meth:`aclose` shuts it down.
     """

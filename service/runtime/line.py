@@ -91,9 +91,10 @@ class Batch:
         """The event loop that its callers wait on."""
         return self.parts[0].ticket.future.get_loop()
 
-    def remaining_s(self, now: float) -> float:
-        """Give the seconds until it is done; one that is overdue is expected to take as long again as it is over."""
-        return abs(self.started + self.expected_s - now)
+    @property
+    def ends(self) -> float:
+        """When it should be done."""
+        return self.started + self.expected_s
 
 
 class Line:

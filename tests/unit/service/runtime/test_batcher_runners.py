@@ -202,7 +202,7 @@ def test_the_last_batches_before_the_end_say_that_the_queue_was_drained():
 
 def test_what_submit_would_refuse_can_be_refused_before_anything_is_spent_on_it():
     async def scenario():
-        simulation = Simulation(max_queue_wait_s=0.001)
+        simulation = Simulation()
         batcher = simulation.batcher
         batcher.check(rows=1000, deadline=None)
         with pytest.raises(DeadlineExceeded):
@@ -211,8 +211,8 @@ def test_what_submit_would_refuse_can_be_refused_before_anything_is_spent_on_it(
         first = asyncio.create_task(batcher.submit(inputs_of(1, Customer(arrives=0.0, rows=500)), deadline=None))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
-            batcher.check(rows=1, deadline=None)
+            batcher.check(rows=1, deadline=0.001)
         first.cancel()
         return simulation.observer.refusals
 
-    assert run_virtually(scenario()) == ["wait"]
+    assert run_virtually(scenario()) == ["deadline"]
