@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from training.benchmarks.serving.figures import Measured, Overload, Workload
 from training.benchmarks.serving.load import closed_loop, open_loop
-from training.benchmarks.serving.servers import ServerSpec, running
+from training.benchmarks.serving.servers import ServerSpec, ServerUnusable, running
 from training.benchmarks.serving.workloads import Ask
 
 __all__ = ["CONNECTIONS", "Pace", "Side", "bare_calls", "measure_closed", "measure_open"]
@@ -63,18 +63,35 @@ class Side:
 def measure_closed(
     sides: Sequence[Side], pace: Pace, bare: Callable[[], float], say: Say
 ) -> tuple[list[Measured], list[float]]:
-    """Give every closed-loop figure, and that of *bare* once a round; odd rounds go through the sides backwards."""
+    """Give every closed-loop figure, and that of *bare* once a round; odd rounds go through the sides backwards.
+
+    Ours is the first side. A peer that does not start again misses its turn, and its medians are of fewer rounds.
+
+    Raises:
+        ServerUnusable: When ours does not start.
+    """
     measured: list[Measured] = []
     calls: list[float] = []
     for round_ in range(pace.rounds):
         calls.append(bare())
         say(f"round {round_ + 1}: bare ONNX Runtime {calls[-1]:.0f}/s")
         for side in sides if round_ % 2 == 0 else sides[::-1]:
-            with side.running():
-                for workload, requests in side.closed.items():
-                    measured.append(_closed(side, workload, requests, pace, round_))
-                    say(f"round {round_ + 1}: {side.server.name}, {workload}: {measured[-1].rate:.0f}/s")
+            try:
+                measured += _closed_turn(side, pace, round_, say)
+            except ServerUnusable as error:
+                if side is sides[0]:
+                    raise
+                say(f"round {round_ + 1}: {error.detail}; its turn is left out")
     return measured, calls
+
+
+def _closed_turn(side: Side, pace: Pace, round_: int, say: Say) -> list[Measured]:
+    turn: list[Measured] = []
+    with side.running():
+        for workload, requests in side.closed.items():
+            turn.append(_closed(side, workload, requests, pace, round_))
+            say(f"round {round_ + 1}: {side.server.name}, {workload}: {turn[-1].rate:.0f}/s")
+    return turn
 
 
 def _closed(side: Side, workload: Workload, requests: Sequence[bytes], pace: Pace, round_: int) -> Measured:

@@ -10,6 +10,9 @@ from training.benchmarks.serving.rows import Row, rows_of
 __all__ = ["Report", "draw"]
 
 
+_OK = 200
+
+
 class Report(Frozen):
     """A run, and where it was.
 
@@ -53,6 +56,8 @@ def draw(report: Report) -> str:
         "|---|---|---|---|---|---|---|---|",
         *map(_line, rows),
         "",
+        _unanswered(report.results),
+        "",
         *_answers(report.results),
         "",
         *_left_out(report),
@@ -92,6 +97,17 @@ def _answers(results: Results) -> list[str]:
         f"{same}. Rank correlation of our int8 order with the peers' order: {ranks}.",
         "The weights are random: nothing is learnt, so int8's loss of AUC cannot be read here; it is checked where a model is exported.",
     ]
+
+
+def _unanswered(results: Results) -> str:
+    lost = {each.side: [0, 0] for each in results.closed}
+    for each in results.closed:
+        lost[each.side][0] += sum(count for status, count in each.statuses.items() if status != _OK)
+        lost[each.side][1] += sum(each.statuses.values())
+    shares = ", ".join(f"{side} {bad / max(1, every):.1%}" for side, (bad, every) in lost.items())
+    return (
+        f"Rates count answers with status 200 alone. Of all requests in the closed loops got another status: {shares}."
+    )
 
 
 def _left_out(report: Report) -> list[str]:

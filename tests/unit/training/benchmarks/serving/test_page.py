@@ -121,3 +121,11 @@ def test_the_page_can_be_drawn_again_from_the_figures_beside_it_even_where_nothi
 
     assert (tmp_path / "serving.md").read_text() == draw(of_run)
     assert "(0.0% answered) | p99 / p50 | – | – | – | – | ≤ 2.5 | **missed** |" in draw(of_run)
+
+
+def test_requests_that_a_closed_loop_did_not_get_answered_are_said():
+    given = results()
+    refusing = measured(OURS, "inline fp32", 220.0, round_=1, statuses={200: 400, 429: 100})
+
+    assert "another status: fulcrum 0.0%, fastapi 0.0%, mosec 0.0%." in page(given)
+    assert "another status: fulcrum 10.0%, " in page(given.model_copy(update={"closed": (*given.closed, refusing)}))
