@@ -55,7 +55,9 @@ class Settings(BaseSettings):
         default=50_000, ge=1, description="Candidates that may wait; beyond, requests get 429 at once."
     )
     max_queue_wait_ms: float = Field(
-        default=100.0, gt=0, description="Longest that those who wait may delay a newcomer; beyond, it gets 429 at once."
+        default=100.0,
+        gt=0,
+        description="Longest that those who wait may delay a newcomer; beyond, it gets 429 at once.",
     )
     runners: int = Field(default=1, ge=1, le=256, description="Graph calls of a model at a time.")
     threads: int | None = Field(

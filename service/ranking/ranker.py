@@ -1,6 +1,6 @@
 """The life of a rank request, top to bottom."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from service.ports import (
     Ranked,
     RequestSampler,
     Scorer,
+    ServedModel,
     StageObserver,
 )
 from service.ranking.explaining import explanation_of
@@ -105,8 +106,7 @@ class Ranker:
             unknown_items=int(np.count_nonzero(~items.found)),
         )
         if assigned.exposures:
-            seconds = watch.timings.total_s
-            self._experiments.ranked(assigned, Ranked(model=model, scores=scores, values=values_of, seconds=seconds))
+            self._experiments.ranked(assigned, _ranked(model, scores, values_of, watch))
         return RankResult(
             query=query,
             manifest=model.manifest,
@@ -120,6 +120,12 @@ class Ranker:
             timings=watch.timings,
             exposures=assigned.exposures,
         )
+
+
+def _ranked(
+    model: ServedModel, scores: FloatArray, values: Callable[[Scorer], Mapping[str, Any]], watch: Stopwatch
+) -> Ranked:
+    return Ranked(model=model, scores=scores, values=values, seconds=watch.timings.total_s)
 
 
 def _check_weights(query: RankQuery, fusion: Scorer) -> None:
