@@ -173,7 +173,7 @@ def _cell(arch: str, column: Column, by_arch: Mapping[str, Records]) -> str:
     values = _values(by_arch[arch], column)
     if not len(values):
         return "–"
-    text = f"{values.mean():.4f} ± {values.std(ddof=1) if len(values) > 1 else 0.0:.4f}"
+    text = f"{values.mean():.4f}" + (f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else "")  # one run has no spread
     return f"**{text}**" if arch == _best(column, by_arch) else text
 
 
