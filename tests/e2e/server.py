@@ -37,13 +37,16 @@ class Server:
 
 
 @contextmanager
-def server(models, fusion_store):
-    """Start it, wait until it says where it listens, and stop it in the end whatever happened."""
+def server(models, fusion_store, **settings):
+    """Start it, wait until it says where it listens, and stop it in the end whatever happened.
+
+    *settings* are ``FULCRUM_*`` variables beside those of every test.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FULCRUM_")}
     command = [sys.executable, "-m", "fulcrum", "serve", "--models", str(models), "--port", "0"]
     process = subprocess.Popen(
         [*command, "--fusion-store", str(fusion_store)],
-        env=environment | _SETTINGS,
+        env=environment | _SETTINGS | settings,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import httpx
 
+from service.settings import Settings
 from tests.e2e.server import ROOT, server
 from tests.load.lists import body_of, example_request
 
 PAGE = ROOT / "docs" / "benchmarks" / "overload.md"
 CONNECTIONS, TIMES, LENGTH = 8, 3, 500
+_DEFAULT_WAIT_MS = str(Settings.model_fields["max_queue_wait_ms"].default)  # tests' own servers turn nobody away
 
 
 async def send(client, body):
@@ -84,7 +86,10 @@ async def overload(url, seconds):
 
 def run(seconds):
     """Start a server and overload it."""
-    with tempfile.TemporaryDirectory() as folder, server(ROOT / "models_onnx", Path(folder) / "f.sqlite") as running:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        server(ROOT / "models_onnx", Path(folder) / "f.sqlite", FULCRUM_MAX_QUEUE_WAIT_MS=_DEFAULT_WAIT_MS) as running,
+    ):
         return asyncio.run(overload(running.url, seconds))
 
 
