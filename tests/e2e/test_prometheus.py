@@ -79,7 +79,10 @@ def test_a_real_prometheus_scrapes_the_server_and_evaluates_our_rules(prometheus
     body = httpx.get(f"{running.url}/v1/models/demo/example").json()
 
     def query(expression):
-        document = httpx.get(f"{url}/api/v1/query", params={"query": expression}).json()
+        answer = httpx.get(f"{url}/api/v1/query", params={"query": expression})
+        if answer.status_code == 503:  # it listens before it is ready
+            return None
+        document = answer.json()
         return document["data"]["result"] if document["status"] == "success" else None
 
     _until(lambda: query('up{job="fulcrum"} == 1'))
