@@ -23,6 +23,7 @@ __all__ = ["PreviewAnswer", "PreviewDesk", "PreviewObserver", "PreviewRunner", "
 
 BUDGET_S = 10.0
 _RETRY_AFTER_S = 1.0
+_PAUSE_S = 0.002
 _MODEL = attrgetter("model")
 
 
@@ -125,12 +126,13 @@ class PreviewDesk:
             PreviewBusy: When another preview runs.
             WorkerFailed: When the work could not be done.
         """
-        served = [KeptModel.of(model.manifest, model.version) for model in self._catalog.all()]
-        comparison = compared(proposal, self._in_force(profile_name), served, self._compile_kept)
+        current = self._in_force(profile_name)
         if self._busy:
             raise PreviewBusy("another preview is running", fix="try again shortly", retry_after_s=_RETRY_AFTER_S)
         self._busy, begin = True, self._clock()
         try:
+            served = [KeptModel.of(model.manifest, model.version) for model in self._catalog.all()]
+            comparison = compared(proposal, current, served, self._compile_kept)
             answer = await self._work(comparison, proposal)
         finally:
             self._busy = False
@@ -138,16 +140,16 @@ class PreviewDesk:
         return answer
 
     async def _work(self, comparison: Comparison, proposal: Proposal) -> PreviewAnswer:
+        # Each of these steps takes a tenth of a millisecond or two; requests go between.
+        await asyncio.sleep(_PAUSE_S)
         current, snapshot = comparison.current, self._reservoir.snapshot()
-        # Each of these steps takes a tenth of a millisecond; requests go between.
-        await asyncio.sleep(0)
         kept = [request for request in snapshot.requests if request.profile == current.name]
-        await asyncio.sleep(0)
+        await asyncio.sleep(_PAUSE_S)
         models, versions = self._usable(kept, (current.profile, comparison.proposed))
-        await asyncio.sleep(0)
+        await asyncio.sleep(_PAUSE_S)
         usable = set(models.values())
         chosen = _some([request for request in kept if request.model in usable], proposal.max_requests)
-        await asyncio.sleep(0)
+        await asyncio.sleep(_PAUSE_S)
         job = PreviewJob(
             models=models,
             compile_kept=self._compile_kept,

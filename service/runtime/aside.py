@@ -20,7 +20,7 @@ __all__ = ["Aside"]
 
 _GRACE_S = 20.0
 _IDLE_S = 300.0
-_PAUSE_S = 0.003  # between two parts, so that hardly a request meets two
+_PAUSE_S = 0.008  # between two parts: few requests meet one, hardly any two
 _LENGTH = 8  # bytes before each pickle that say how long it is
 _BUSY = "try again when the machine is less busy, or ask for less"
 _Result = TypeVar("_Result")
