@@ -1,9 +1,10 @@
 """Where operators ask for a preview: one answer at a time, worked out beside the requests."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 from typing import Protocol
 
@@ -60,6 +61,40 @@ class VersionUse:
     version: int
     requests: int
     refusal: str
+
+
+class Choice:
+    """The requests of a profile that are ranked again, counted as they are taken.
+
+    Args:
+        profile: Name.
+        refusals: Versions, and why what they scored cannot be used; "" where it can.
+        most: Requests that are taken at most.
+    """
+
+    def __init__(self, *, profile: str, refusals: Mapping[KeptModel, str], most: int) -> None:
+        self._profile = profile
+        self._refusals = refusals
+        self._most = most
+        self.kept: Counter[KeptModel] = Counter()
+        self.chosen = 0
+
+    def of(self, requests: Sequence[KeptRequest]) -> Iterator[KeptRequest]:
+        """Take at random, in random order, one by one: all at once would hold up who waits."""
+        for row in np.random.default_rng().permutation(len(requests)).tolist():
+            request = requests[row]
+            if request.profile == self._profile:
+                self.kept[request.model] += 1
+                if self.chosen < self._most and not self._refusals[request.model]:
+                    self.chosen += 1
+                    yield request
+
+    def versions(self) -> tuple[VersionUse, ...]:
+        """Say which version scored what was there."""
+        return tuple(
+            VersionUse(model=model.name, version=model.version, requests=count, refusal=self._refusals[model])
+            for model, count in sorted(self.kept.items(), key=lambda each: each[0].key)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +167,7 @@ class PreviewDesk:
         self._busy, begin = True, self._clock()
         try:
             served = [KeptModel.of(model.manifest, model.version) for model in self._catalog.all()]
+            await asyncio.sleep(_PAUSE_S)
             comparison = compared(proposal, current, served, self._compile_kept)
             answer = await self._work(comparison, proposal)
         finally:
@@ -143,15 +179,14 @@ class PreviewDesk:
         # Each of these steps takes a tenth of a millisecond or two; requests go between.
         await asyncio.sleep(_PAUSE_S)
         current, snapshot = comparison.current, self._reservoir.snapshot()
-        kept = [request for request in snapshot.requests if request.profile == current.name]
-        await asyncio.sleep(_PAUSE_S)
-        models, versions = self._usable(kept, (current.profile, comparison.proposed))
-        await asyncio.sleep(_PAUSE_S)
-        usable = set(models.values())
-        chosen = _some([request for request in kept if request.model in usable], proposal.max_requests)
-        await asyncio.sleep(_PAUSE_S)
+        refusals = dict.fromkeys(set(map(_MODEL, snapshot.requests)), "")
+        for model in refusals:
+            await asyncio.sleep(_PAUSE_S)
+            refusals[model] = self._refusal(model, (current.profile, comparison.proposed))
+        choice = Choice(profile=current.name, refusals=refusals, most=proposal.max_requests)
+        requests = choice.of(snapshot.requests)
         job = PreviewJob(
-            models=models,
+            models={model.key: model for model, refusal in refusals.items() if not refusal},
             compile_kept=self._compile_kept,
             before=current.profile,
             after=comparison.proposed,
@@ -160,27 +195,25 @@ class PreviewDesk:
             budget_s=BUDGET_S,
             now=snapshot.taken_at,
         )
+        await asyncio.sleep(_PAUSE_S)
+        preview = await self._preview(job, parts_of(requests))
         return PreviewAnswer(
             comparison=comparison,
             top_k=proposal.top_k,
             is_sampling=self._reservoir.is_on,
-            kept=len(kept),
-            chosen=len(chosen),
-            versions=versions,
-            preview=await self._run(job, parts_of(chosen), budget_s=BUDGET_S) if chosen else None,
+            kept=choice.kept.total(),
+            chosen=choice.chosen,
+            versions=choice.versions(),
+            preview=preview,
         )
 
-    def _usable(
-        self, kept: Sequence[KeptRequest], profiles: Sequence[AnyProfile]
-    ) -> tuple[Mapping[tuple[str, int], KeptModel], tuple[VersionUse, ...]]:
-        """Tell for which versions all profiles compile; a version may have been swapped away since."""
-        counts = sorted(Counter(map(_MODEL, kept)).items(), key=lambda each: each[0].key)
-        refusals = {model: self._refusal(model, profiles) for model, _ in counts}
-        versions = tuple(
-            VersionUse(model=model.name, version=model.version, requests=requests, refusal=refusals[model])
-            for model, requests in counts
-        )
-        return {model.key: model for model, refusal in refusals.items() if not refusal}, versions
+    async def _preview(self, job: PreviewJob, parts: Iterator[Part]) -> Preview | None:
+        first = next(parts, None)
+        if first is None:
+            return None
+        preview = await self._run(job, chain((first,), parts), budget_s=BUDGET_S)
+        deque(parts, maxlen=0)  # counted too, where time ran out
+        return preview
 
     def _refusal(self, model: KeptModel, profiles: Sequence[AnyProfile]) -> str:
         try:
@@ -189,8 +222,3 @@ class PreviewDesk:
         except FormulaError as error:
             return error.detail
         return ""
-
-
-def _some(requests: Sequence[KeptRequest], most: int) -> list[KeptRequest]:
-    """Choose at random, in random order."""
-    return [requests[row] for row in np.random.default_rng().permutation(len(requests))[:most].tolist()]

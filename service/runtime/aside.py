@@ -115,6 +115,7 @@ async def _exchange(process: Process, work: Any, parts: Iterable[Any]) -> tuple[
     assert process.stdin is not None  # noqa: S101 - both pipes were asked for
     assert process.stdout is not None  # noqa: S101
     process.stdin.write(_framed(work))
+    await asyncio.sleep(_PAUSE_S)
     for part in parts:
         process.stdin.write(_framed(part))
         await process.stdin.drain()
