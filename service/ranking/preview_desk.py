@@ -1,26 +1,25 @@
 """Where operators ask for a preview: one answer at a time, worked out beside the requests."""
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from typing import Protocol
-
-import numpy as np
 
 from contract.errors import FormulaError
 from contract.fusion import AnyProfile
 from service.errors import PreviewBusy
 from service.ports import Clock, ModelCatalog
 from service.ranking.blocks import Part, parts_of
-from service.ranking.kept import KeptModel, KeptRequest
+from service.ranking.choice import Choice, VersionUse
+from service.ranking.kept import KeptModel
 from service.ranking.preview import KeptCompiler, Preview, PreviewJob
 from service.ranking.proposal import Comparison, InForceProfile, Proposal, compared
 from service.ranking.reservoir import Reservoir
 
-__all__ = ["PreviewAnswer", "PreviewDesk", "PreviewObserver", "PreviewRunner", "VersionUse"]
+__all__ = ["PreviewAnswer", "PreviewDesk", "PreviewObserver", "PreviewRunner"]
 
 BUDGET_S = 10.0
 _RETRY_AFTER_S = 1.0
@@ -51,50 +50,6 @@ class PreviewRunner(Protocol):
             WorkerFailed: When it could not be run.
         """
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class VersionUse:
-    """The kept requests that one model version scored; *refusal* says why they could not be used, or is empty."""
-
-    model: str
-    version: int
-    requests: int
-    refusal: str
-
-
-class Choice:
-    """The requests of a profile that are ranked again, counted as they are taken.
-
-    Args:
-        profile: Name.
-        refusals: Versions, and why what they scored cannot be used; "" where it can.
-        most: Requests that are taken at most.
-    """
-
-    def __init__(self, *, profile: str, refusals: Mapping[KeptModel, str], most: int) -> None:
-        self._profile = profile
-        self._refusals = refusals
-        self._most = most
-        self.kept: Counter[KeptModel] = Counter()
-        self.chosen = 0
-
-    def of(self, requests: Sequence[KeptRequest]) -> Iterator[KeptRequest]:
-        """Take at random, in random order, one by one: all at once would hold up who waits."""
-        for row in np.random.default_rng().permutation(len(requests)).tolist():
-            request = requests[row]
-            if request.profile == self._profile:
-                self.kept[request.model] += 1
-                if self.chosen < self._most and not self._refusals[request.model]:
-                    self.chosen += 1
-                    yield request
-
-    def versions(self) -> tuple[VersionUse, ...]:
-        """Say which version scored what was there."""
-        return tuple(
-            VersionUse(model=model.name, version=model.version, requests=count, refusal=self._refusals[model])
-            for model, count in sorted(self.kept.items(), key=lambda each: each[0].key)
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
