@@ -48,7 +48,7 @@ bench-train: $(DEV)/.installed $(RECHUB)/.installed
 	$(DEV)/bin/python -m training.benchmarks.train_speed $(RECHUB)/bin/python docs/benchmarks/training-speed.md
 
 bench-fusion: $(DEV)/.installed
-	$(DEV)/bin/python -m training.benchmarks.fusion_gains docs/benchmarks/fusion.md
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m training.benchmarks.fusion_gains docs/benchmarks/fusion.md
 
 prove-fusion: $(DEV)/.installed
 	$(DEV)/bin/python -m tests.e2e.prove_control_plane docs/benchmarks/control-plane.md

@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
 from tests.valkey import ValkeyServer
+
+# No absolute times: on a busy machine a single example may take a second.
+hypothesis.settings.register_profile("fulcrum", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("fulcrum")
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-for-tests"

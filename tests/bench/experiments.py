@@ -14,7 +14,7 @@ from rich.console import Console
 from contract.bundle import latest_bundle
 from contract.fusion import FusionProfile
 from service.api.encode import encode_result
-from service.app import build_components, load_bundle
+from service.components import build_components, load_bundle
 from service.ports import NoExperiments
 from service.ranking.editing import Author
 from service.ranking.experiments.documents import Layer

@@ -1,5 +1,6 @@
 """A learned fusion from logged impressions to a published bundle, step by step."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from contract.fusion_bundle import (
     Utility,
     publish_fusion,
 )
-from training.errors import UtilityError
+from training.errors import InvalidOption, UtilityError
 from training.fusing.contenders import Comparison, Contender, compare, formula_contenders, mean_of
 from training.fusing.features import chosen_features, feature_matrix, refuse_leaking
 from training.fusing.graphs import graph_scores
@@ -33,6 +34,7 @@ from training.provenance import provenance
 __all__ = ["FitConfig", "FitReport", "fit_and_publish"]
 
 _STOP_SHARE = 0.8
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 _GOLDEN_REQUESTS = 4
 
 
@@ -98,6 +100,8 @@ def fit_and_publish(
     Raises:
         TrainingError: Of any kind; nothing is published then.
     """
+    if not re.fullmatch(_NAME, config.name):
+        raise InvalidOption(f"a fusion cannot be named {config.name!r}", fix="take 1 to 64 letters, digits, and _ . -")
     check_later(earlier, later)
     features = chosen_features(earlier.document, config.heads, config.fields)
     refuse_leaking(earlier, features, allowed=config.allow_leaks)

@@ -94,7 +94,7 @@ def fit_lambdarank(fit: RankingRows, stop: RankingRows, *, k: int, seed: int, th
         "label_gain": levels.worth.tolist(),
         "eval_at": [k],
         "lambdarank_truncation_level": k + 5,
-        "min_data_in_leaf": int(np.clip(len(fit.gains) // 10, *_LEAF_ROWS)),
+        "min_data_in_leaf": int(np.clip(len(fit.gains) // 20, *_LEAF_ROWS)),
         "seed": seed,
         "num_threads": threads,
     }

@@ -7,7 +7,7 @@ from contract.fusion import FusionProfile
 from contract.fusion_bundle import FusionFeature, Utility, fusion_versions
 from contract.weights import Weight
 from tests.unit.training.fusing.logs import some_log
-from training.errors import LabelLeak, LogError
+from training.errors import InvalidOption, LabelLeak, LogError
 from training.fusing.fit import FitConfig, FitReport, fit_and_publish
 from training.fusing.graphs import graph_scores
 
@@ -96,6 +96,14 @@ def test_outcomes_and_what_gives_them_away_are_refused_and_nothing_is_published(
         fit_and_publish(earlier, later, _config(fields=("price",)), tmp_path)
 
     assert fusion_versions(tmp_path, "feed") == []
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a b", "-x"])
+def test_a_name_that_is_no_folder_is_refused(tmp_path, name):
+    with pytest.raises(InvalidOption, match="cannot be named"):
+        fit_and_publish(some_log(20), some_log(10, seed=5, first=20), _config(name=name), tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_log_may_not_be_judged_on_what_it_was_fitted_on(tmp_path):

@@ -1,6 +1,7 @@
 """``fulcrum fuse`` on the simulator, from a published model to a changed profile."""
 
 import json
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from tests.unit.training.fusing.test_apply import TOKEN, FakeAdmin
 from training.config import TrainConfig
 from training.data.format import open_dataset
 from training.data.simulator import prepare
-from training.errors import ApplyConflict, ApplyError, InvalidOption, LogError, SearchError, TrainingError
+from training.errors import ApplyConflict, ApplyError, InvalidOption, LogError, MissingExtra, SearchError, TrainingError
 from training.fusing import cli
 from training.fusing.reading import read_log
 from training.fusing.score import outcome_names, write_log
@@ -177,6 +178,17 @@ def test_bounds_that_are_none_are_refused(home, bounds):
     with pytest.raises(InvalidOption, match="no bounds"):
         _fuse(home, "search", "validation.parquet", "--profile", "profile.json", "--utility", "click",
               "--bounds", bounds, "--out", "x.json")  # fmt: skip
+
+
+@pytest.mark.parametrize(("package", "command"), [("optuna", "search"), ("lightgbm", "fit")])
+def test_a_package_that_is_not_installed_is_named_with_how_to_get_it(home, monkeypatch, package, command):
+    monkeypatch.setitem(sys.modules, package, None)
+    more = (
+        ["--profile", "profile.json", "--out", "x.json"] if command == "search" else ["--name", "x", "--out", "fusions"]
+    )
+
+    with pytest.raises(MissingExtra, match=r"requirements/fuse\.txt"):
+        _fuse(home, command, "test.parquet", "--utility", "click", *more)
 
 
 def test_an_outcome_is_named_by_its_label_unless_a_head_has_the_name_or_the_caller_another():
