@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from service.ranking.preview_desk import PreviewAnswer, VersionUse
+from service.ranking.choice import VersionUse
+from service.ranking.preview_desk import PreviewAnswer
 from service.ranking.summary import FEW_REQUESTS, Change, HeadChange, SegmentChange
 
 __all__ = ["preview_document"]

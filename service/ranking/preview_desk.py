@@ -1,28 +1,29 @@
 """Where operators ask for a preview: one answer at a time, worked out beside the requests."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 from typing import Protocol
-
-import numpy as np
 
 from contract.errors import FormulaError
 from contract.fusion import AnyProfile
 from service.errors import PreviewBusy
 from service.ports import Clock, ModelCatalog
 from service.ranking.blocks import Part, parts_of
-from service.ranking.kept import KeptModel, KeptRequest
+from service.ranking.choice import Choice, VersionUse
+from service.ranking.kept import KeptModel
 from service.ranking.preview import KeptCompiler, Preview, PreviewJob
 from service.ranking.proposal import Comparison, InForceProfile, Proposal, compared
 from service.ranking.reservoir import Reservoir
 
-__all__ = ["PreviewAnswer", "PreviewDesk", "PreviewObserver", "PreviewRunner", "VersionUse"]
+__all__ = ["PreviewAnswer", "PreviewDesk", "PreviewObserver", "PreviewRunner"]
 
 BUDGET_S = 10.0
 _RETRY_AFTER_S = 1.0
+_PAUSE_S = 0.002
 _MODEL = attrgetter("model")
 
 
@@ -49,16 +50,6 @@ class PreviewRunner(Protocol):
             WorkerFailed: When it could not be run.
         """
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class VersionUse:
-    """The kept requests that one model version scored; *refusal* says why they could not be used, or is empty."""
-
-    model: str
-    version: int
-    requests: int
-    refusal: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +116,14 @@ class PreviewDesk:
             PreviewBusy: When another preview runs.
             WorkerFailed: When the work could not be done.
         """
-        served = [KeptModel.of(model.manifest, model.version) for model in self._catalog.all()]
-        comparison = compared(proposal, self._in_force(profile_name), served, self._compile_kept)
+        current = self._in_force(profile_name)
         if self._busy:
             raise PreviewBusy("another preview is running", fix="try again shortly", retry_after_s=_RETRY_AFTER_S)
         self._busy, begin = True, self._clock()
         try:
+            served = [KeptModel.of(model.manifest, model.version) for model in self._catalog.all()]
+            await asyncio.sleep(_PAUSE_S)
+            comparison = compared(proposal, current, served, self._compile_kept)
             answer = await self._work(comparison, proposal)
         finally:
             self._busy = False
@@ -138,18 +131,17 @@ class PreviewDesk:
         return answer
 
     async def _work(self, comparison: Comparison, proposal: Proposal) -> PreviewAnswer:
+        # Each of these steps takes a tenth of a millisecond or two; requests go between.
+        await asyncio.sleep(_PAUSE_S)
         current, snapshot = comparison.current, self._reservoir.snapshot()
-        # Each of these steps takes a tenth of a millisecond; requests go between.
-        await asyncio.sleep(0)
-        kept = [request for request in snapshot.requests if request.profile == current.name]
-        await asyncio.sleep(0)
-        models, versions = self._usable(kept, (current.profile, comparison.proposed))
-        await asyncio.sleep(0)
-        usable = set(models.values())
-        chosen = _some([request for request in kept if request.model in usable], proposal.max_requests)
-        await asyncio.sleep(0)
+        refusals = dict.fromkeys(set(map(_MODEL, snapshot.requests)), "")
+        for model in refusals:
+            await asyncio.sleep(_PAUSE_S)
+            refusals[model] = self._refusal(model, (current.profile, comparison.proposed))
+        choice = Choice(profile=current.name, refusals=refusals, most=proposal.max_requests)
+        requests = choice.of(snapshot.requests)
         job = PreviewJob(
-            models=models,
+            models={model.key: model for model, refusal in refusals.items() if not refusal},
             compile_kept=self._compile_kept,
             before=current.profile,
             after=comparison.proposed,
@@ -158,27 +150,25 @@ class PreviewDesk:
             budget_s=BUDGET_S,
             now=snapshot.taken_at,
         )
+        await asyncio.sleep(_PAUSE_S)
+        preview = await self._preview(job, parts_of(requests))
         return PreviewAnswer(
             comparison=comparison,
             top_k=proposal.top_k,
             is_sampling=self._reservoir.is_on,
-            kept=len(kept),
-            chosen=len(chosen),
-            versions=versions,
-            preview=await self._run(job, parts_of(chosen), budget_s=BUDGET_S) if chosen else None,
+            kept=choice.kept.total(),
+            chosen=choice.chosen,
+            versions=choice.versions(),
+            preview=preview,
         )
 
-    def _usable(
-        self, kept: Sequence[KeptRequest], profiles: Sequence[AnyProfile]
-    ) -> tuple[Mapping[tuple[str, int], KeptModel], tuple[VersionUse, ...]]:
-        """Tell for which versions all profiles compile; a version may have been swapped away since."""
-        counts = sorted(Counter(map(_MODEL, kept)).items(), key=lambda each: each[0].key)
-        refusals = {model: self._refusal(model, profiles) for model, _ in counts}
-        versions = tuple(
-            VersionUse(model=model.name, version=model.version, requests=requests, refusal=refusals[model])
-            for model, requests in counts
-        )
-        return {model.key: model for model, refusal in refusals.items() if not refusal}, versions
+    async def _preview(self, job: PreviewJob, parts: Iterator[Part]) -> Preview | None:
+        first = next(parts, None)
+        if first is None:
+            return None
+        preview = await self._run(job, chain((first,), parts), budget_s=BUDGET_S)
+        deque(parts, maxlen=0)  # counted too, where time ran out
+        return preview
 
     def _refusal(self, model: KeptModel, profiles: Sequence[AnyProfile]) -> str:
         try:
@@ -187,8 +177,3 @@ class PreviewDesk:
         except FormulaError as error:
             return error.detail
         return ""
-
-
-def _some(requests: Sequence[KeptRequest], most: int) -> list[KeptRequest]:
-    """Choose at random, in random order."""
-    return [requests[row] for row in np.random.default_rng().permutation(len(requests))[:most].tolist()]

@@ -20,7 +20,7 @@ __all__ = ["Aside"]
 
 _GRACE_S = 20.0
 _IDLE_S = 300.0
-_PAUSE_S = 0.003  # between two parts, so that hardly a request meets two
+_PAUSE_S = 0.008  # between two parts: few requests meet one, hardly any two
 _LENGTH = 8  # bytes before each pickle that say how long it is
 _BUSY = "try again when the machine is less busy, or ask for less"
 _Result = TypeVar("_Result")
@@ -115,6 +115,7 @@ async def _exchange(process: Process, work: Any, parts: Iterable[Any]) -> tuple[
     assert process.stdin is not None  # noqa: S101 - both pipes were asked for
     assert process.stdout is not None  # noqa: S101
     process.stdin.write(_framed(work))
+    await asyncio.sleep(_PAUSE_S)
     for part in parts:
         process.stdin.write(_framed(part))
         await process.stdin.drain()
