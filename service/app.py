@@ -20,9 +20,9 @@ from service.api.rank import rank_router
 from service.components import Components, build_components, preview_desk, release
 from service.errors import PreconditionMissing, RevisionConflict, StoreUnavailable
 from service.ranking.convergence import Convergence
-from service.ranking.editing import Author
 from service.ranking.fusions import DEFAULT_PROFILE
 from service.ranking.ranker import Ranker
+from service.ranking.revising import Author
 from service.runtime.watcher import Watcher
 from service.settings import Settings
 from service.telemetry.logging import get_logger

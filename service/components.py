@@ -18,7 +18,7 @@ from service.ranking.compiling import LearnedLoader, ProfileCompiler
 from service.ranking.editing import FusionEditor
 from service.ranking.experiments.assembly import Experiments, experiments_over
 from service.ranking.follower import Follower, FollowerState
-from service.ranking.fusions import FAMILY, FusionBook, utc_now
+from service.ranking.fusions import FAMILY, FusionBook
 from service.ranking.preview import KeptProfileCompiler
 from service.ranking.preview_desk import PreviewDesk
 from service.ranking.proposal import InForceProfile
@@ -187,8 +187,7 @@ def preview_desk(parts: Components, settings: Settings) -> PreviewDesk:
     """Give what answers previews."""
 
     def in_force(profile_name: str) -> InForceProfile:
-        standing = parts.fusions.standing(profile_name)
-        _, profile = standing.plan.in_force(utc_now())
+        standing, _, profile = parts.fusions.in_force(profile_name)
         return InForceProfile(name=profile_name, revision=standing.revision.revision, profile=profile)
 
     return PreviewDesk(

@@ -8,13 +8,13 @@ import numpy as np
 from contract.fusion import FusionProfile
 from contract.plan import FusionPlan
 from service.ranking.compiling import ProfileCompiler
-from service.ranking.editing import Author
 from service.ranking.experiments.allotment import allot
 from service.ranking.experiments.assembly import experiments_over
 from service.ranking.experiments.book import FAMILY, ExperimentBook
 from service.ranking.experiments.documents import Layer
 from service.ranking.experiments.drawing import Target
 from service.ranking.fusions import FusionBook
+from service.ranking.revising import Author
 from service.revisions import Change
 from service.stores.memory import MemoryRevisionStore
 from tests.factories import tiny_manifest

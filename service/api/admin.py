@@ -25,8 +25,9 @@ from service.api.fusion_schemas import (
 from service.api.schemas import json_body, problems
 from service.errors import InvalidProfile
 from service.ranking.convergence import Convergence
-from service.ranking.editing import Author, FusionEditor
+from service.ranking.editing import FusionEditor
 from service.ranking.fusions import FusionBook, Standing, utc_now
+from service.ranking.revising import Author
 from service.telemetry.metrics import Metrics
 
 __all__ = ["admin_router"]

@@ -12,7 +12,7 @@ from contract.errors import ContractError
 from service.api.auth import Caller
 from service.api.decode import parse_object
 from service.errors import InvalidProfile, ServiceError
-from service.ranking.editing import Author
+from service.ranking.revising import Author
 from service.telemetry.logging import get_logger
 from service.telemetry.metrics import Metrics
 

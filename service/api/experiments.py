@@ -15,11 +15,11 @@ from service.api.fusion_documents import convergence_document
 from service.api.schemas import json_body, problems
 from service.errors import InvalidExperiment, InvalidField, InvalidProfile
 from service.ranking.convergence import Convergence
-from service.ranking.editing import Author
 from service.ranking.experiments.book import ExperimentBook, LayerStanding
 from service.ranking.experiments.editing import ExperimentEditor
 from service.ranking.experiments.explaining import explain, units_of
 from service.ranking.fusions import utc_now
+from service.ranking.revising import Author
 from service.revisions import Revision
 from service.telemetry.metrics import Metrics
 

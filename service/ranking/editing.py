@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -14,25 +14,13 @@ from contract.fusion import AnyProfile, FusionProfile
 from contract.plan import FusionPlan, Schedule, Temporary
 from contract.tasks import Unit
 from contract.weights import changed_weights
-from service.errors import InvalidProfile, PreconditionMissing, RevisionConflict, UnknownRevision, UnreadableDocument
+from service.errors import InvalidProfile, UnknownRevision
 from service.ports import FusionCompiler, ModelCatalog
 from service.ranking.fusions import FAMILY, FusionBook, Standing, utc_now
-from service.revisions import Action, Change, Revision, RevisionStore
+from service.ranking.revising import Author, conflict, keep, read_document, unseen
+from service.revisions import Action, Revision, RevisionStore
 
-__all__ = ["Author", "FusionEditor"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Author:
-    """Who changes something, and why.
-
-    Args:
-        saw: Newest revision that the writer has seen; None where it has not said.
-    """
-
-    name: str
-    reason: str = ""
-    saw: int | None = None
+__all__ = ["FusionEditor"]
 
 
 class FusionEditor:
@@ -70,10 +58,10 @@ class FusionEditor:
             RevisionConflict: When someone else has changed it meanwhile.
             StoreUnavailable: When it could not be kept; what was in force stays.
         """
-        before = await self._seen(name, author)
-        plan = FusionPlan(profile=profile) if before is None else before.plan
-        if ttl_s is not None and before is None:
+        is_new = author.saw is None and name not in self._book.profiles()
+        if is_new and ttl_s is not None:
             raise InvalidProfile("a new profile has nothing to come back to", fix="write it without ttl_s first")
+        plan = FusionPlan(profile=profile) if is_new else (await self._seen(name, author)).plan
         return await self._keep(name, self._with(plan, profile, ttl_s), author, action="put")
 
     async def set_weights(
@@ -102,8 +90,8 @@ class FusionEditor:
         if earlier.revision >= newest:
             raise UnknownRevision(f"revision {to} of {name!r} is the newest", fix="name an earlier one")
         note = f"to revision {earlier.revision}" + (f": {author.reason}" if author.reason else "")
-        plan = plan_of(earlier).without_past(self._now())
-        return await self._keep(name, plan, _because(author, note), action="rollback")
+        plan = read_document(earlier, FusionPlan).without_past(self._now())
+        return await self._keep(name, plan, replace(author, reason=note), action="rollback")
 
     async def schedule(self, name: str, schedule: Schedule, author: Author) -> Standing:
         """Give a window in which another profile takes over; one of the same name is replaced.
@@ -190,21 +178,13 @@ class FusionEditor:
 
     async def _existing(self, name: str, author: Author) -> Standing:
         self._book.standing(name)
-        before = await self._seen(name, author)
-        if before is None:
-            raise PreconditionMissing(f"{name!r} exists", fix="send If-Match with the revision that you saw")
-        return before
+        return await self._seen(name, author)
 
-    async def _seen(self, name: str, author: Author) -> Standing | None:
-        """Give the profile as the author saw it; None where it has seen none and there is none."""
-        standing = self._book.profiles().get(name)
+    async def _seen(self, name: str, author: Author) -> Standing:
+        """Give the profile as the author saw it."""
         if author.saw is None:
-            if standing is None:
-                return None
-            raise PreconditionMissing(
-                f"{name!r} is at revision {standing.revision.revision} already",
-                fix=f'look at it, then send If-Match: "{standing.revision.revision}"',
-            )
+            raise unseen(repr(name), self._book.standing(name).revision.revision)
+        standing = self._book.profiles().get(name)
         if standing is not None and standing.revision.revision == author.saw:
             return standing
         return await self._from_store(name, author)
@@ -213,43 +193,16 @@ class FusionEditor:
         """Look again where another process may have written: this one's book can be a moment behind."""
         newest = next(iter(await asyncio.to_thread(self._store.history, FAMILY + name, limit=1)), None)
         if newest is None or newest.revision != author.saw:
-            change = Change(name=FAMILY + name, document="", expected=author.saw or 0, author=author.name)
-            raise RevisionConflict.between(change, newest)
+            raise conflict(FAMILY + name, author, newest)
         self._book.apply(newest)
         return self._book.standing(name)
 
     async def _keep(self, name: str, plan: FusionPlan, author: Author, *, action: Action) -> Standing:
         # In a thread: a learned profile is loaded and held against its golden rows to be checked.
         await asyncio.to_thread(self._check, plan)
-        change = Change(
-            name=FAMILY + name,
-            document=plan.model_dump_json(),
-            expected=author.saw or 0,
-            author=author.name,
-            reason=author.reason,
-            action=action,
-        )
-        # Shielded: a caller that leaves between the two steps must not leave a kept revision out of force.
-        return await asyncio.shield(self._put_in_force(change, plan))
-
-    async def _put_in_force(self, change: Change, plan: FusionPlan) -> Standing:
-        revision = await asyncio.to_thread(self._store.append, change)
-        self._book.apply(revision)
-        return Standing(revision=revision, plan=plan)
-
-
-def plan_of(revision: Revision) -> FusionPlan:
-    """Read what a revision says.
-
-    Raises:
-        UnreadableDocument: When it cannot be read.
-    """
-    try:
-        return FusionPlan.model_validate_json(revision.document)
-    except ValidationError:
-        raise UnreadableDocument(
-            f"revision {revision.revision} of {revision.name} cannot be read", fix="take another one"
-        ) from None
+        document, expected = plan.model_dump_json(), author.saw or 0
+        change = author.change(FAMILY + name, document, expected=expected, action=action)
+        return Standing(revision=await keep(self._store, self._book, change), plan=plan)
 
 
 def _scheduled(plan: FusionPlan, schedules: Sequence[Schedule]) -> FusionPlan:
@@ -259,7 +212,3 @@ def _scheduled(plan: FusionPlan, schedules: Sequence[Schedule]) -> FusionPlan:
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False)[0]["msg"]
         raise InvalidProfile(detail, fix="move one of the windows, or cancel it first", path="/starts_at") from None
-
-
-def _because(author: Author, reason: str) -> Author:
-    return Author(name=author.name, reason=reason, saw=author.saw)

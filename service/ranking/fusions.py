@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
 
-from pydantic import ValidationError
-
 from contract.errors import FormulaError
 from contract.fusion import AnyProfile
 from contract.plan import FusionPlan
-from service.errors import ModelRejected, ProfileMismatch, UnknownProfile, UnreadableDocument
+from service.errors import ModelRejected, ProfileMismatch, UnknownProfile
 from service.ports import FusionCompiler, InForce, Scorer, ServedModel
+from service.ranking.revising import read_document
 from service.revisions import Revision
 
 __all__ = ["DEFAULT_PROFILE", "FAMILY", "FusionBook", "Standing", "utc_now"]
@@ -66,21 +65,14 @@ class FusionBook:
         Raises:
             UnreadableDocument: When it cannot be read; what stood before stays in force.
         """
-        try:
-            plan = FusionPlan.model_validate_json(revision.document)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise UnreadableDocument(
-                f"revision {revision.revision} of {revision.name} cannot be read: {first['msg']}",
-                fix="write the profile again; the last good revision serves until then",
-            ) from None
-        standing = Standing(revision=revision, plan=plan)
         with self._applying:
-            known = self._standing.get(standing.profile_name)
-            if replace or known is None or known.revision.sequence < revision.sequence:
-                # One assignment: a request sees the old revision or the new one, never a mixture.
-                self._standing = {**self._standing, standing.profile_name: standing}
-                self._forget(standing)
+            known = self._standing.get(revision.name.removeprefix(FAMILY))
+            if known is not None and known.revision.sequence >= revision.sequence and not replace:
+                return
+            standing = Standing(revision=revision, plan=read_document(revision, FusionPlan))
+            # One assignment: a request sees the old revision or the new one, never a mixture.
+            self._standing = {**self._standing, standing.profile_name: standing}
+            self._forget(standing)
 
     def revision_of(self, name: str) -> int:
         """Give the revision of a document that is in force; 0 where there is none."""
@@ -106,10 +98,18 @@ class FusionBook:
                 path="/profile",
             ) from None
 
+    def in_force(self, profile_name: str) -> tuple[Standing, str, AnyProfile]:
+        """Give what a profile ranks by at this moment: how it stands, the variant, and what that says.
+
+        Raises:
+            UnknownProfile: When there is no such profile.
+        """
+        standing = self.standing(profile_name)
+        return standing, *standing.plan.in_force(self._now())
+
     def current(self, profile_name: str, model: ServedModel) -> InForce:
         """Give a snapshot; see :class:`service.ports.FusionSource`."""
-        standing = self.standing(profile_name)
-        variant, profile = standing.plan.in_force(self._now())
+        standing, variant, profile = self.in_force(profile_name)
         compiled = self._compile(standing, variant, profile, model)
         if isinstance(compiled, FormulaError):
             raise ProfileMismatch(

@@ -16,10 +16,10 @@ from contract.fusion import FusionProfile
 from service.api.encode import encode_result
 from service.components import build_components, load_bundle
 from service.ports import NoExperiments
-from service.ranking.editing import Author
 from service.ranking.experiments.documents import Layer
 from service.ranking.query import RankQuery
 from service.ranking.ranker import Ranker
+from service.ranking.revising import Author
 from service.settings import Settings
 from tests.fakes import FakeCatalog
 

@@ -3,17 +3,17 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Lock
 from typing import Any
-
-from pydantic import ValidationError
 
 from service.errors import UnknownLayer, UnreadableDocument
 from service.ranking.experiments.allotment import AllottedLayer
 from service.ranking.experiments.domains import in_order
 from service.ranking.experiments.drawing import DrawnArms, Target, draw
 from service.ranking.experiments.placing import PlacingLayer
+from service.ranking.fusions import utc_now
+from service.ranking.revising import read_document
 from service.revisions import Revision
 
 __all__ = ["DELETED", "FAMILY", "ExperimentBook", "LayerStanding", "read_layer"]
@@ -44,7 +44,7 @@ class ExperimentBook:
 
     family = FAMILY
 
-    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, *, now: Callable[[], datetime] = utc_now) -> None:
         self._now = now
         self._standing: Mapping[str, LayerStanding] = {}
         self._placing: tuple[PlacingLayer, ...] = ()
@@ -136,14 +136,7 @@ def read_layer(revision: Revision) -> AllottedLayer | None:
     """
     if revision.action == "delete" or _is_deleted(revision.document):
         return None
-    try:
-        return AllottedLayer.model_validate_json(revision.document)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise UnreadableDocument(
-            f"revision {revision.revision} of {revision.name} cannot be read: {first['msg']}",
-            fix="write the layer again; the last good revision serves until then",
-        ) from None
+    return read_document(revision, AllottedLayer)
 
 
 def _is_deleted(document: str) -> bool:

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from service.errors import InvalidExperiment, PreconditionMissing, RevisionConflict, UnknownLayer, UnreadableDocument
-from service.ranking.editing import Author
+from service.errors import InvalidExperiment, UnknownLayer, UnreadableDocument
 from service.ranking.experiments.allotment import AllottedLayer, allot
 from service.ranking.experiments.book import DELETED, FAMILY, ExperimentBook, LayerStanding, read_layer
 from service.ranking.experiments.documents import Arm, Experiment, Layer
@@ -13,7 +12,8 @@ from service.ranking.experiments.domains import refuse_domains
 from service.ranking.experiments.overlaps import refuse_overlaps
 from service.ranking.experiments.servable import FALLBACKS, Servable
 from service.ranking.fusions import utc_now
-from service.revisions import Action, Change, Revision, RevisionStore
+from service.ranking.revising import Author, conflict, keep, unseen
+from service.revisions import Action, Revision, RevisionStore
 
 __all__ = ["ExperimentEditor"]
 
@@ -90,13 +90,9 @@ class ExperimentEditor:
                 self._apply(revision)
         newest = latest.get(FAMILY + name)
         if author.saw is not None and (newest is None or newest.revision != author.saw):
-            change = Change(name=FAMILY + name, document="", expected=author.saw, author=author.name)
-            raise RevisionConflict.between(change, newest)
+            raise conflict(FAMILY + name, author, newest)
         if author.saw is None and newest is not None and not _takes_away(newest):
-            raise PreconditionMissing(
-                f"layer {name!r} is at revision {newest.revision} already",
-                fix=f'look at it, then send If-Match: "{newest.revision}"',
-            )
+            raise unseen(f"layer {name!r}", newest.revision)
         return 0 if newest is None else newest.revision
 
     def _apply(self, revision: Revision) -> None:
@@ -157,21 +153,8 @@ class ExperimentEditor:
         )
 
     async def _keep(self, name: str, document: str, expected: int, author: Author, *, action: Action) -> Revision:
-        change = Change(
-            name=FAMILY + name,
-            document=document,
-            expected=expected,
-            author=author.name,
-            reason=author.reason,
-            action=action,
-        )
-        # Shielded: a caller that leaves between the two steps must not leave a kept revision out of force.
-        return await asyncio.shield(self._put_in_force(change))
-
-    async def _put_in_force(self, change: Change) -> Revision:
-        revision = await asyncio.to_thread(self._store.append, change)
-        self._book.apply(revision)
-        return revision
+        change = author.change(FAMILY + name, document, expected=expected, action=action)
+        return await keep(self._store, self._book, change)
 
 
 def _takes_away(revision: Revision) -> bool:

@@ -22,8 +22,9 @@ from service.errors import (
     UnreadableDocument,
 )
 from service.ranking.compiling import ProfileCompiler
-from service.ranking.editing import Author, FusionEditor
+from service.ranking.editing import FusionEditor
 from service.ranking.fusions import FAMILY, FusionBook
+from service.ranking.revising import Author
 from service.revisions import Change, Revision
 from service.stores.memory import MemoryRevisionStore
 from tests.conftest import ROOT

@@ -7,8 +7,9 @@ import pytest
 
 from contract.fusion import FusionProfile
 from service.ranking.compiling import ProfileCompiler
-from service.ranking.editing import Author, FusionEditor
+from service.ranking.editing import FusionEditor
 from service.ranking.fusions import FAMILY, FusionBook
+from service.ranking.revising import Author
 from service.stores.memory import MemoryRevisionStore
 from tests.fakes import PATIENCE_S, FakeCatalog, FakeModel
 

@@ -12,9 +12,9 @@ from service.errors import (
     StoreUnavailable,
     UnknownLayer,
 )
-from service.ranking.editing import Author
 from service.ranking.experiments.book import FAMILY
 from service.ranking.experiments.documents import Layer
+from service.ranking.revising import Author
 from service.revisions import Change
 from service.stores.memory import MemoryRevisionStore
 from tests.experimenting import Lab, after, experiment, layer, manifest, units, weighted, within
