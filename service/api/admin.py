@@ -1,7 +1,6 @@
 """``/v1/admin/fusion``: look at fusion profiles and change them while traffic flows."""
 
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -9,9 +8,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
 from contract.plan import Schedule
-from service.api.auth import AdminGate, Caller
-from service.api.changing import Audit, Wait, WaitTimeout, etag, parsed
-from service.api.fusion_documents import convergence_document, history_document, state_document
+from service.api.auth import AdminGate
+from service.api.changing import Changing, changing, check_name, etag, parsed
+from service.api.fusion_documents import state_document
 from service.api.fusion_schemas import (
     ConvergenceDocument,
     FusionBody,
@@ -22,20 +21,20 @@ from service.api.fusion_schemas import (
     ScheduleBody,
     WeightsBody,
 )
+from service.api.revision_documents import convergence_document, history_page
 from service.api.schemas import json_body, problems
 from service.errors import InvalidProfile
 from service.ranking.convergence import Convergence
 from service.ranking.editing import FusionEditor
 from service.ranking.fusions import FusionBook, Standing, utc_now
-from service.ranking.revising import Author
+from service.ranking.revising import told
+from service.revisions import Revision
 from service.telemetry.metrics import Metrics
 
 __all__ = ["admin_router"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _READS = problems(401, 403, 404, 503)
 _WRITES = {202: {"model": FusionState}, **problems(400, 401, 403, 404, 409, 413, 422, 428, 503)}
-_Change = Callable[[str, Callable[[Author], Awaitable[Standing]]], Awaitable[dict[str, Any]]]
 
 
 def admin_router(
@@ -54,28 +53,12 @@ def admin_router(
     def shown(standing: Standing) -> dict[str, Any]:
         return state_document(standing, now(), editor.warnings(standing.plan))
 
-    def changing(
-        request: Request,
-        response: Response,
-        caller: Annotated[Caller, Depends(gate.needs("fusion"))],
-        wait: Wait = "none",
-        wait_timeout_s: WaitTimeout = 5.0,
-    ) -> _Change:
-        """Give what runs a change and answers with how things stand then."""
+    def answered(standing: Standing) -> tuple[Revision, dict[str, Any]]:
+        return standing.revision, shown(standing)
 
-        async def change(reason: str, act: Callable[[Author], Awaitable[Standing]]) -> dict[str, Any]:
-            standing = await Audit(request=request, caller=caller, metrics=metrics).of(reason, act)
-            document = shown(standing)
-            response.headers["ETag"] = etag(standing.revision.revision)
-            if wait == "all":
-                state = await convergence.reached(standing.revision.sequence, timeout_s=wait_timeout_s)
-                document["convergence"] = convergence_document(state)
-                response.status_code = 202 if state.behind else 200
-            return document
-
-        return change
-
-    Change = Annotated[_Change, Depends(changing)]  # noqa: N806 - a type
+    Change = Annotated[  # noqa: N806 - a type
+        Changing, Depends(changing(gate=gate, convergence=convergence, metrics=metrics))
+    ]
 
     @router.get("/convergence", response_model=ConvergenceDocument, **reading)
     async def who_has_what() -> dict[str, Any]:
@@ -101,43 +84,45 @@ def admin_router(
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
     ) -> dict[str, Any]:
         """Show who changed what, when and why, newest first; nothing is ever taken out."""
-        return history_document(profile, await editor.history(profile, before=before, limit=limit), limit)
+        return {"profile": profile, **history_page(await editor.history(profile, before=before, limit=limit), limit)}
 
     @router.put("/fusion/{profile}", **_writing(FusionBody))
     async def write_profile(profile: str, request: Request, change: Change) -> dict[str, Any]:
         """Write a new revision; once this returns, the next request is ranked by it."""
-        _check_name(profile)
+        check_name(profile)
         body = await parsed(request, FusionBody)
-        return await change(body.reason, lambda author: editor.put(profile, body.profile, author, ttl_s=body.ttl_s))
+        return await change(
+            body.reason, lambda author: editor.put(profile, body.profile, author, ttl_s=body.ttl_s), answered
+        )
 
     @router.patch("/fusion/{profile}/weights", **_writing(WeightsBody))
     async def turn_weights(profile: str, request: Request, change: Change) -> dict[str, Any]:
         """Give some weights new values, within their bounds; the formula stays."""
         body = await parsed(request, WeightsBody)
         return await change(
-            body.reason, lambda author: editor.set_weights(profile, body.weights, author, ttl_s=body.ttl_s)
+            body.reason, lambda author: editor.set_weights(profile, body.weights, author, ttl_s=body.ttl_s), answered
         )
 
     @router.post("/fusion/{profile}/rollback", **_writing(RollbackBody))
     async def roll_back(profile: str, request: Request, change: Change) -> dict[str, Any]:
         """Write an earlier revision again, as a new one."""
         body = await parsed(request, RollbackBody)
-        return await change(body.reason, lambda author: editor.roll_back(profile, author, to=body.to))
+        return await change(body.reason, lambda author: editor.roll_back(profile, author, to=body.to), answered)
 
     @router.put("/fusion/{profile}/schedules/{schedule}", **_writing(ScheduleBody))
     async def schedule_profile(profile: str, schedule: str, request: Request, change: Change) -> dict[str, Any]:
         """Let another profile take over in a window of time; it reverts by itself."""
-        _check_name(schedule)
+        check_name(schedule)
         body = await parsed(request, ScheduleBody)
         window = _window(schedule, body)
-        return await change(body.reason, lambda author: editor.schedule(profile, window, author))
+        return await change(body.reason, lambda author: editor.schedule(profile, window, author), answered)
 
     @router.delete("/fusion/{profile}/schedules/{schedule}", response_model=FusionState, responses=_WRITES)
     async def cancel_schedule(
         profile: str, schedule: str, change: Change, reason: Annotated[str, Query(max_length=500)] = ""
     ) -> dict[str, Any]:
         """Take a window away, also while it is open."""
-        return await change(reason, lambda author: editor.cancel(profile, schedule, author))
+        return await change(reason, lambda author: editor.cancel(profile, schedule, author), answered)
 
     return router
 
@@ -146,14 +131,8 @@ def _writing(body: type) -> dict[str, Any]:
     return {"response_model": FusionState, "responses": _WRITES, "openapi_extra": json_body(body)}
 
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise InvalidProfile("the name cannot be used", fix="take 1 to 64 letters, digits, and _ . -")
-
-
 def _window(name: str, body: ScheduleBody) -> Schedule:
     try:
         return Schedule(name=name, starts_at=body.starts_at, ends_at=body.ends_at, profile=body.profile)
     except ValidationError as error:
-        detail = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
-        raise InvalidProfile(detail, fix="give an ends_at after starts_at", path="/ends_at") from None
+        raise InvalidProfile(told(error), fix="give an ends_at after starts_at", path="/ends_at") from None

@@ -1,11 +1,9 @@
 """Layers of experiments to the documents that operators read."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
-from service.api.fusion_documents import history_document
-from service.ranking.differences import differences
+from service.api.revision_documents import history_page, written
 from service.ranking.experiments.book import FAMILY, LayerStanding
 from service.ranking.experiments.documents import HOLDOUT
 from service.ranking.experiments.explaining import LayerPlace
@@ -36,12 +34,7 @@ def history_of_layer(layer: str, revisions: Sequence[Revision], limit: int) -> d
 
     Changes are told by the names of experiments and arms, since a place in a list says nothing to a reader.
     """
-    whole = history_document(layer, revisions, len(revisions))
-    entries = whole["revisions"]
-    for entry, before in pairwise([*entries, {"plan": None}]):
-        entry["changes"] = list(differences(_by_name(before["plan"] or {}), _by_name(entry["plan"] or {})))
-    next_before = entries[limit - 1]["revision"] if len(entries) > limit else None
-    return {"layer": layer, "revisions": entries[:limit], "next_before": next_before}
+    return {"layer": layer, **history_page(revisions, limit, comparable=_by_name)}
 
 
 def assignment_document(units: Mapping[str, str], places: Iterable[LayerPlace]) -> dict[str, Any]:
@@ -71,12 +64,4 @@ def _by_name(document: Any) -> Any:
 
 
 def _written(revision: Revision) -> dict[str, Any]:
-    return {
-        "layer": revision.name.removeprefix(FAMILY),
-        "revision": revision.revision,
-        "sequence": revision.sequence,
-        "author": revision.author,
-        "reason": revision.reason,
-        "action": revision.action,
-        "created_at": revision.created_at.isoformat(),
-    }
+    return {"layer": revision.name.removeprefix(FAMILY), **written(revision)}

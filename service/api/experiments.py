@@ -1,37 +1,31 @@
 """``/v1/admin/experiments``: look at layers of experiments and change them while traffic flows."""
 
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from service.api.auth import AdminGate, Caller
-from service.api.changing import Audit, Wait, WaitTimeout, etag, parsed
+from service.api.auth import AdminGate
+from service.api.changing import Changing, changing, check_name, etag, parsed
 from service.api.experiment_documents import assignment_document, deleted_document, history_of_layer, layer_document
 from service.api.experiment_schemas import AssignmentList, LayerBody, LayerHistory, LayerList, LayerState
-from service.api.fusion_documents import convergence_document
 from service.api.schemas import json_body, problems
-from service.errors import InvalidExperiment, InvalidField, InvalidProfile
+from service.errors import InvalidExperiment, InvalidField
 from service.ranking.convergence import Convergence
-from service.ranking.experiments.book import ExperimentBook, LayerStanding
+from service.ranking.experiments.book import ExperimentBook
 from service.ranking.experiments.editing import ExperimentEditor
 from service.ranking.experiments.explaining import explain, units_of
 from service.ranking.fusions import utc_now
-from service.ranking.revising import Author
-from service.revisions import Revision
 from service.telemetry.metrics import Metrics
 
 __all__ = ["experiments_router"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _READS = problems(401, 403, 404, 503)
 _WRITES: dict[int | str, dict[str, Any]] = {
     202: {"model": LayerState},
     **problems(400, 401, 403, 404, 409, 413, 422, 428, 503),
 }
-_Result = TypeVar("_Result")
 
 
 def experiments_router(
@@ -46,22 +40,9 @@ def experiments_router(
     """Give the routes that experimenters use; who may change profiles may change experiments."""
     router = APIRouter(prefix="/v1/admin", tags=["experiments"])
     reading: dict[str, Any] = {"responses": _READS, "dependencies": [Depends(gate.needs("read"))]}
-    Writer = Annotated[Caller, Depends(gate.needs("fusion"))]  # noqa: N806 - a type
-
-    async def answered(
-        document: dict[str, Any], revision: Revision, response: Response, wait: Wait, wait_timeout_s: float
-    ) -> dict[str, Any]:
-        response.headers["ETag"] = etag(revision.revision)
-        if wait == "all":
-            state = await convergence.reached(revision.sequence, timeout_s=wait_timeout_s)
-            document["convergence"] = convergence_document(state)
-            response.status_code = 202 if state.behind else 200
-        return document
-
-    async def audited(
-        request: Request, caller: Caller, reason: str, act: Callable[[Author], Awaitable[_Result]]
-    ) -> _Result:
-        return await Audit(request=request, caller=caller, metrics=metrics).of(reason, act)
+    Change = Annotated[  # noqa: N806 - a type
+        Changing, Depends(changing(gate=gate, convergence=convergence, metrics=metrics))
+    ]
 
     @router.get("/experiments", response_model=LayerList, **reading)
     async def every_layer() -> dict[str, Any]:
@@ -99,48 +80,25 @@ def experiments_router(
     @router.put(
         "/experiments/{layer}", response_model=LayerState, responses=_WRITES, openapi_extra=json_body(LayerBody)
     )
-    async def write_layer(
-        layer: str,
-        request: Request,
-        response: Response,
-        caller: Writer,
-        wait: Wait = "none",
-        wait_timeout_s: WaitTimeout = 5.0,
-    ) -> dict[str, Any]:
+    async def write_layer(layer: str, request: Request, change: Change) -> dict[str, Any]:
         """Write a new revision, whole; once this returns, the next request is assigned by it."""
-        body = await _body(layer, request)
-
-        async def put(author: Author) -> LayerStanding:
-            return await editor.put(layer, body.layer(), author)
-
-        standing = await audited(request, caller, body.reason, put)
-        return await answered(layer_document(standing, {}), standing.revision, response, wait, wait_timeout_s)
+        check_name(layer, refuse=InvalidExperiment)
+        body = await parsed(request, LayerBody, refuse=InvalidExperiment)
+        return await change(
+            body.reason,
+            lambda author: editor.put(layer, body.layer(), author),
+            lambda standing: (standing.revision, layer_document(standing, {})),
+        )
 
     @router.delete("/experiments/{layer}", response_model=LayerState, responses=_WRITES)
     async def delete_layer(
-        layer: str,
-        request: Request,
-        response: Response,
-        caller: Writer,
-        reason: Annotated[str, Query(max_length=500)] = "",
-        wait: Wait = "none",
-        wait_timeout_s: WaitTimeout = 5.0,
+        layer: str, change: Change, reason: Annotated[str, Query(max_length=500)] = ""
     ) -> dict[str, Any]:
         """Take a layer away; its units are ranked as if it had never been, and its history stays."""
-
-        async def delete(author: Author) -> Revision:
-            return await editor.delete(layer, author)
-
-        revision = await audited(request, caller, reason, delete)
-        return await answered(deleted_document(revision), revision, response, wait, wait_timeout_s)
+        return await change(
+            reason,
+            lambda author: editor.delete(layer, author),
+            lambda revision: (revision, deleted_document(revision)),
+        )
 
     return router
-
-
-async def _body(layer: str, request: Request) -> LayerBody:
-    if not _NAME.fullmatch(layer):
-        raise InvalidExperiment("the name cannot be used", fix="take 1 to 64 letters, digits, and _ . -")
-    try:
-        return await parsed(request, LayerBody)
-    except InvalidProfile as error:  # the shared reader names its refusal after the other kind of document
-        raise InvalidExperiment(error.detail, fix=error.fix, path=error.path) from None

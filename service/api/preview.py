@@ -15,6 +15,7 @@ from service.api.schemas import json_body, problems
 from service.errors import InvalidProfile
 from service.ranking.preview_desk import PreviewDesk
 from service.ranking.proposal import Proposal
+from service.ranking.revising import told
 
 __all__ = ["preview_router"]
 
@@ -90,7 +91,7 @@ def _validated(kind: TypeAdapter[_Kind], given: Any, *, at: str = "") -> _Kind:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise InvalidProfile(
-            first["msg"].removeprefix("Value error, "),
+            told(error),
             fix="give it as /docs describes it",
             path=at + "".join(f"/{part}"[:129] for part in first["loc"]),
         ) from None

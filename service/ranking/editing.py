@@ -17,7 +17,7 @@ from contract.weights import changed_weights
 from service.errors import InvalidProfile, UnknownRevision
 from service.ports import FusionCompiler, ModelCatalog
 from service.ranking.fusions import FAMILY, FusionBook, Standing, utc_now
-from service.ranking.revising import Author, conflict, keep, read_document, unseen
+from service.ranking.revising import Author, conflict, keep, read_document, told, unseen
 from service.revisions import Action, Revision, RevisionStore
 
 __all__ = ["FusionEditor"]
@@ -210,5 +210,6 @@ def _scheduled(plan: FusionPlan, schedules: Sequence[Schedule]) -> FusionPlan:
     try:
         return FusionPlan(profile=plan.profile, temporary=plan.temporary, schedules=tuple(ordered))
     except ValidationError as error:
-        detail = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise InvalidProfile(detail, fix="move one of the windows, or cancel it first", path="/starts_at") from None
+        raise InvalidProfile(
+            told(error), fix="move one of the windows, or cancel it first", path="/starts_at"
+        ) from None

@@ -10,7 +10,7 @@ from service.errors import PreconditionMissing, RevisionConflict, UnreadableDocu
 from service.ranking.follower import Book
 from service.revisions import Action, Change, Revision, RevisionStore
 
-__all__ = ["Author", "conflict", "keep", "read_document", "unseen"]
+__all__ = ["Author", "conflict", "keep", "read_document", "told", "unseen"]
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
@@ -43,11 +43,15 @@ def read_document(revision: Revision, kind: type[_Document]) -> _Document:
     try:
         return kind.model_validate_json(revision.document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
         raise UnreadableDocument(
-            f"revision {revision.revision} of {revision.name} cannot be read: {first['msg']}",
+            f"revision {revision.revision} of {revision.name} cannot be read: {told(error)}",
             fix="write it again; the last good revision serves until then",
         ) from None
+
+
+def told(error: ValidationError) -> str:
+    """Give the sentence of the first thing that is wrong."""
+    return str(error.errors(include_url=False, include_input=False)[0]["msg"]).removeprefix("Value error, ")
 
 
 async def keep(store: RevisionStore, book: Book, change: Change) -> Revision:
