@@ -14,7 +14,16 @@ from contract.formula.listwise import all_finite
 from contract.frozen import Frozen
 from contract.weights import Weights, changed_weights
 
-__all__ = ["DEFAULT_FORMULA", "AnyProfile", "Fusion", "FusionProfile", "LearnedProfile", "NonFinite", "compile_fusion"]
+__all__ = [
+    "DEFAULT_FORMULA",
+    "AnyProfile",
+    "Fusion",
+    "FusionProfile",
+    "LearnedProfile",
+    "NonFinite",
+    "compile_fusion",
+    "settle_non_finite",
+]
 
 NonFinite = Literal["bottom", "fail"]
 
@@ -114,18 +123,30 @@ class Fusion:
         """
         merged = {**values, **self.weights, **weights} if weights else {**values, **self.weights}
         scores = self.formula.__call__(merged, size, lists)  # spares the detour of a call operator
-        if all_finite(scores):
-            return scores, 0
-        bad = ~np.isfinite(scores)
-        count = int(np.count_nonzero(bad))
-        if count and self.profile.non_finite == "fail":
-            row = int(np.argmax(bad))
-            raise ScoreError(
-                f"the score of candidate {row} is {scores[row]} under {self.formula.text!r}",
-                fix="guard the formula (log1p, clip, max) or set the profile's non_finite to 'bottom'",
-            )
-        scores[bad] = -np.inf
-        return scores, count
+        return settle_non_finite(scores, self.profile.non_finite, by=repr(self.formula.text))
+
+
+def settle_non_finite(scores: NDArray[np.float64], policy: NonFinite, *, by: str) -> tuple[NDArray[np.float64], int]:
+    """Give scores with -inf in place of what is not finite, changed where they stand, and how many of those there were.
+
+    Args:
+        by: What made them, for the message.
+
+    Raises:
+        ScoreError: When there are any and the policy is to fail.
+    """
+    if all_finite(scores):
+        return scores, 0
+    bad = ~np.isfinite(scores)
+    count = int(np.count_nonzero(bad))
+    if count and policy == "fail":
+        row = int(np.argmax(bad))
+        raise ScoreError(
+            f"the score of candidate {row} is {scores[row]} under {by}",
+            fix="guard the formula (log1p, clip, max) or set the profile's non_finite to 'bottom'",
+        )
+    scores[bad] = -np.inf
+    return scores, count
 
 
 def compile_fusion(profile: FusionProfile, variables: Mapping[str, str]) -> Fusion:

@@ -8,6 +8,7 @@ anything else with them refuses with :class:`NotSeparable` and is served whole.
 Shape letters as in :mod:`training.models.layers`; K are the rows of a table of shares.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NoReturn, Protocol
 
@@ -39,12 +40,12 @@ class Unreadable:
         raise NotSeparable(msg)
 
 
-class CandidateShares(Unreadable):
+class CandidateShares(Unreadable, ABC):
     """Stands for candidate vectors ``[N, C]``; gives each layer its share."""
 
+    @abstractmethod
     def share(self, layer: nn.Module, outputs: slice) -> Tensor:
         """Give the columns *outputs* of the layer's ``W_c·c``, ``[N, outputs]``."""
-        raise NotImplementedError
 
 
 class ShareSource(Protocol):

@@ -11,8 +11,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from contract.arrays import FloatArray, IntArray
-from contract.errors import ContractError, FormulaError, ScoreError
-from contract.fusion import LearnedProfile
+from contract.errors import ContractError, FormulaError
+from contract.fusion import LearnedProfile, settle_non_finite
 from contract.fusion_bundle import FEATURES_INPUT, SCORE_OUTPUT, FusionBundle, fusion_versions, read_fusion
 
 __all__ = ["FusionShelf", "LearnedFusion"]
@@ -66,15 +66,7 @@ class LearnedFusion:
         for column, name in enumerate(self.names):
             features[:, column] = values[name]
         scores = _run(self.session, features).astype(np.float64)
-        bad = ~np.isfinite(scores)
-        count = int(np.count_nonzero(bad))
-        if count and self.profile.non_finite == "fail":
-            raise ScoreError(
-                f"the score of candidate {int(np.argmax(bad))} is not finite under {self.profile.model!r}",
-                fix="write another version, or set the profile's non_finite to 'bottom'",
-            )
-        scores[bad] = -np.inf
-        return scores, count
+        return settle_non_finite(scores, self.profile.non_finite, by=repr(self.profile.model))
 
 
 class FusionShelf:
@@ -105,7 +97,7 @@ class FusionShelf:
         """
         bundle, session = self._opened(profile)
         for feature in bundle.manifest.features:
-            if not variables.get(feature.name, "").endswith("field" if feature.source == "field" else ")"):
+            if _source(variables.get(feature.name, "")) != feature.source:
                 raise FormulaError(
                     f"{profile.model!r} version {profile.version} reads the {feature.source} {feature.name!r}, which "
                     f"model {name!r} does not have",
@@ -142,6 +134,11 @@ class FusionShelf:
                 f"{path} is no fusion that can run: {error}", fix="publish it again", path="/version"
             ) from error
         return bundle, session
+
+
+def _source(description: str) -> str:
+    """Give whether a variable is a head or a field; see :meth:`contract.manifest.Manifest.formula_variables`."""
+    return next((source for source in ("head", "field") if source in description.split()), "")
 
 
 def _session(bundle: FusionBundle) -> ort.InferenceSession:
