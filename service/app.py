@@ -89,7 +89,7 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Components) -> None:
             metrics=parts.metrics,
         )
     )
-    app.include_router(preview_router(gate=gate.needs("read"), desk=preview_desk(parts, settings)))
+    app.include_router(preview_router(gate=gate.needs("read"), desk=preview_desk(parts)))
     app.include_router(
         health_router(
             registry=parts.registry,

@@ -57,6 +57,7 @@ class Components:
 
     metrics: Metrics
     store: RevisionStore
+    learned: LearnedLoader | None
     fusions: FusionBook
     follower: Follower
     editor: FusionEditor
@@ -73,7 +74,8 @@ def build_components(settings: Settings) -> Components:
     ProcessCollector(registry=prometheus)
     metrics = Metrics(prometheus, version=release())
     store = open_revision_store(settings.fusion_store)
-    compile_profile = ProfileCompiler(_learned(settings))
+    learned = FusionShelf(settings.fusions_dir).load if settings.fusions_dir else None
+    compile_profile = ProfileCompiler(learned)
     fusions = FusionBook(compile_profile=compile_profile)
     registry = ModelRegistry(
         settings.models_dir,
@@ -97,6 +99,7 @@ def build_components(settings: Settings) -> Components:
     return Components(
         metrics=metrics,
         store=store,
+        learned=learned,
         fusions=fusions,
         follower=follower,
         editor=FusionEditor(store=store, book=fusions, catalog=registry, compile_profile=compile_profile),
@@ -106,10 +109,6 @@ def build_components(settings: Settings) -> Components:
         aside=Aside(),
         lifecycle=Lifecycle(),
     )
-
-
-def _learned(settings: Settings) -> LearnedLoader | None:
-    return FusionShelf(settings.fusions_dir).load if settings.fusions_dir else None
 
 
 def this_process() -> ProcessState:
@@ -183,7 +182,7 @@ def load_bundle(settings: Settings, metrics: Metrics, bundle: Bundle, *, threads
     )
 
 
-def preview_desk(parts: Components, settings: Settings) -> PreviewDesk:
+def preview_desk(parts: Components) -> PreviewDesk:
     """Give what answers previews."""
 
     def in_force(profile_name: str) -> InForceProfile:
@@ -193,7 +192,7 @@ def preview_desk(parts: Components, settings: Settings) -> PreviewDesk:
     return PreviewDesk(
         reservoir=parts.reservoir,
         in_force=in_force,
-        compile_kept=KeptProfileCompiler(load=_learned(settings)),
+        compile_kept=KeptProfileCompiler(load=parts.learned),
         catalog=parts.registry,
         run=parts.aside,
         observer=parts.metrics,

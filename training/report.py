@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -193,10 +192,7 @@ def ranking_report(rows: Impressions, scores: Array, label: str) -> dict[str, fl
 
 def fused_scores(rows: Impressions, fusion: Fusion) -> Array:
     """Score list by list, as the service does: listwise functions must not look over a list's edge."""
-    values = {name: (rows.heads.get(name, rows.numbers.get(name))) for name in fusion.reads}
+    values = {name: rows.heads.get(name, rows.numbers.get(name)) for name in fusion.reads}
     edges = np.flatnonzero(np.r_[True, rows.lists[1:] != rows.lists[:-1], True])
-    scores = np.empty(len(rows.lists))
-    for start, stop in pairwise(edges):
-        part = {name: np.asarray(value)[start:stop] for name, value in values.items()}
-        scores[start:stop], _ = fusion.score(part, int(stop - start))
+    scores, _ = fusion.score(values, len(rows.lists), lists=edges)
     return scores
